@@ -1,0 +1,83 @@
+"""Scale prediction network: two kernel scales from an activation map."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from adakern_spec.errors import ShapeError
+from adakern_spec.network import SpnShape
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .clamping import restoring_clamp
+from .masking import length_mask
+
+SCALE_RANGE = (0.5, 2.0)
+"""Bounds of a scale (design part 1, "Scale head")."""
+
+Penalty = Literal["l1", "l2"]
+
+_STARTING_BIAS = 0.1
+_STARTING_GAIN = 1.0
+_STARTING_SCALE = 1.0
+
+
+class ScalePredictionNetwork(nn.Module):
+    """Convs with ReLU, global average over the valid length, gain and offset, clamp to [0.5, 2].
+
+    ``forward(x, lengths)``: x [B, C, H, L] float, lengths [B] integers in 1..L; returns scales
+    [B, 2]: height, then length. With ``shared_scale`` the last conv has one channel, whose scale
+    serves both directions. The answer of a map does not depend on its padding.
+
+    ``channels`` are those between the stages, input first. Attributes that the quantiser reads:
+    ``convs`` (Conv2d with bias), ``gain`` and ``offset``, one value per output each.
+    Raises ShapeError for channels or a kernel that the hardware cannot have, and for a map of
+    another channel count. Source: design part 1, "Conv stage" to "Scale head", in floating point.
+    """
+
+    def __init__(
+        self, channels: Sequence[int] = (8, 8, 8, 2), kernel: int = 3, shared_scale: bool = False
+    ) -> None:
+        super().__init__()
+        outputs = 1 if shared_scale else 2
+        channels = (*channels[:-1], outputs)
+        SpnShape(channels=channels, kernel=kernel)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+            for inputs, outputs in zip(channels, channels[1:], strict=False)
+        )
+        # Scales start a little above 1, in the middle of the range on a log axis, where both the
+        # bias (through the mean) and the gain already receive a gradient.
+        self.gain = nn.Parameter(torch.full((outputs,), _STARTING_GAIN))
+        self.offset = nn.Parameter(torch.full((outputs,), _STARTING_SCALE))
+        for conv in self.convs:
+            assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            # A slightly positive bias keeps the few channels from starting behind a closed ReLU.
+            nn.init.constant_(conv.bias, _STARTING_BIAS)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels between the stages, input first."""
+        convs = [conv for conv in self.convs if isinstance(conv, nn.Conv2d)]
+        return (convs[0].in_channels, *(conv.out_channels for conv in convs))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.channels[0]:
+            raise ShapeError(
+                f"map of shape {tuple(x.shape)}", "scale prediction network", f"use [B, {self.channels[0]}, H, L]"
+            )
+        mask = length_mask(lengths, x.shape[3], x.dtype)
+        x = x * mask
+        for conv in self.convs:
+            x = functional.relu(conv(x)) * mask
+        mean = x.sum(dim=(2, 3)) / (x.shape[2] * lengths.to(x.dtype))[:, None]
+        scales = restoring_clamp(mean * self.gain + self.offset, *SCALE_RANGE)
+        return scales.expand(-1, 2)
+
+    def regularisation(self, kind: Penalty) -> Tensor:
+        """Sum of the magnitudes ("l1") or squares ("l2") of the conv weights, a scalar."""
+        weights = [conv.weight for conv in self.convs if isinstance(conv, nn.Conv2d)]
+        if kind == "l1":
+            return torch.stack([weight.abs().sum() for weight in weights]).sum()
+        return torch.stack([weight.square().sum() for weight in weights]).sum()

@@ -1,0 +1,4 @@
+"""The contract between software and gateware: formats, network shapes, protocol, digest.
+
+Standard library only, so that either side can import it in milliseconds.
+"""

@@ -1,0 +1,35 @@
+"""Digest of the contract: host and device talk only if theirs are equal."""
+
+import dataclasses
+import hashlib
+import json
+
+from . import numbers, protocol
+from .network import SpnShape
+
+DIGEST_SIZE = 16
+"""Bytes, a truncated SHA-256."""
+
+GATEWARE_VERSION = 1
+"""Counts gateware releases; the digest already covers everything that must agree."""
+
+
+def spec_digest(shape: SpnShape) -> bytes:
+    """Digest of network shape, number formats and protocol version.
+
+    Folding, clock and board are left out: they change the speed, never an answer.
+    """
+    contract = {
+        "shape": dataclasses.asdict(shape),
+        "formats": {
+            "activation_bits": numbers.ACTIVATION_BITS,
+            "accumulator_bits": numbers.ACCUMULATOR_BITS,
+            "mean_extra_bits": numbers.MEAN_EXTRA_BITS,
+            "gain": dataclasses.asdict(numbers.GAIN),
+            "scale": dataclasses.asdict(numbers.SCALE),
+            "kernel": dataclasses.asdict(numbers.KERNEL),
+            "base": dataclasses.asdict(numbers.BASE),
+        },
+        "protocol": protocol.VERSION,
+    }
+    return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).digest()[:DIGEST_SIZE]
