@@ -1,0 +1,51 @@
+# Everything from a fresh clone: each target sets up .venv by itself, once.
+# Needs Python 3.11 or newer, g++ and make.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+MODEL ?= host/adakern/bundled/model.safetensors
+INPUT ?= host/adakern/bundled/demo.fasta
+DEVICE ?= verilator:
+PICTURE ?= build/demo.png
+JOBS ?= 2
+
+.PHONY: demo test lint benchmarks clean
+
+demo: $(INSTALLED)
+	@$(BIN)/adakern predict "$(MODEL)" "$(INPUT)" --device "$(DEVICE)" --picture "$(PICTURE)"
+
+# Tests of one group share a Verilated model or a trained network, so one worker runs them all.
+test: lint
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmarks: $(INSTALLED)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build
+
+# The stamp is touched last: an interrupted installation is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "setting up $(VENV) with $$python, once (a few minutes)"; \
+	    "$$python" -m venv $(VENV) \
+	      || { echo "error: $$python: cannot make a virtual environment; install its venv package" >&2; exit 1; }; \
+	    $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'; \
+	    touch $@; \
+	    exit 0; \
+	  fi; \
+	done; \
+	echo "error: PATH: no Python 3.11 or newer; install one, or name it with make PYTHON=..." >&2; \
+	exit 1
