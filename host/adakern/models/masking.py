@@ -1,8 +1,9 @@
 """Valid lengths: positions at or past a map's length are zero (design part 1, "Length")."""
 
 import torch
-from adakern_spec.errors import ShapeError
 from torch import Tensor
+
+from adakern_spec.errors import ShapeError
 
 
 def length_mask(lengths: Tensor, positions: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -4,10 +4,11 @@ import math
 from typing import Literal
 
 import torch
-from adakern_spec.errors import ShapeError
-from adakern_spec.numbers import BASE, KERNEL
 from torch import Tensor, nn
 from torch.nn import functional
+
+from adakern_spec.errors import ShapeError
+from adakern_spec.numbers import BASE, KERNEL
 
 from .clamping import restoring_clamp
 from .masking import length_mask
@@ -119,7 +120,9 @@ class AdaptiveAnisotropicPool(nn.Module):
         largest = KERNEL.value(KERNEL.max)
         if not 1 <= k_min <= k_max <= largest:
             raise ShapeError(
-                f"kernel sizes from {k_min} to {k_max}", "adaptive pool", f"use 1 <= k_min <= k_max <= {largest}"
+                f"kernel sizes from {k_min} to {k_max}",
+                "adaptive pool",
+                f"use 1 <= k_min <= k_max <= {largest}",
             )
         if mode not in ("avg", "max"):
             raise ShapeError(f"pool mode {mode!r}", "adaptive pool", 'use "avg" or "max"')

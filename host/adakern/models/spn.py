@@ -1,13 +1,15 @@
 """Scale prediction network: two kernel scales from an activation map."""
 
 from collections.abc import Sequence
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, cast
 
 import torch
-from adakern_spec.errors import ShapeError
-from adakern_spec.network import SpnShape
 from torch import Tensor, nn
 from torch.nn import functional
+
+from adakern_spec.errors import ShapeError
+from adakern_spec.network import SpnShape
 
 from .clamping import restoring_clamp
 from .masking import length_mask
@@ -20,6 +22,14 @@ Penalty = Literal["l1", "l2"]
 _STARTING_BIAS = 0.1
 _STARTING_GAIN = 1.0
 _STARTING_SCALE = 1.0
+
+
+_ACTIVE_SHARE = 0.25
+
+
+def _valid_mean(x: Tensor, lengths: Tensor) -> Tensor:
+    """Mean over rows and valid positions, [B, C]; x is zero at positions ≥ length."""
+    return x.sum(dim=(2, 3)) / (x.shape[2] * lengths.to(x.dtype))[:, None]
 
 
 class ScalePredictionNetwork(nn.Module):
@@ -43,18 +53,17 @@ class ScalePredictionNetwork(nn.Module):
         channels = (*channels[:-1], outputs)
         SpnShape(channels=channels, kernel=kernel)
         self.convs = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-            for inputs, outputs in zip(channels, channels[1:], strict=False)
+            nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2) for inputs, outputs in pairwise(channels)
         )
         # Scales start a little above 1, in the middle of the range on a log axis, where both the
         # bias (through the mean) and the gain already receive a gradient.
         self.gain = nn.Parameter(torch.full((outputs,), _STARTING_GAIN))
         self.offset = nn.Parameter(torch.full((outputs,), _STARTING_SCALE))
         for conv in self.convs:
-            assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+            assert isinstance(conv, nn.Conv2d)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             # A slightly positive bias keeps the few channels from starting behind a closed ReLU.
-            nn.init.constant_(conv.bias, _STARTING_BIAS)
+            nn.init.constant_(cast(Tensor, conv.bias), _STARTING_BIAS)
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -65,15 +74,40 @@ class ScalePredictionNetwork(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.channels[0]:
             raise ShapeError(
-                f"map of shape {tuple(x.shape)}", "scale prediction network", f"use [B, {self.channels[0]}, H, L]"
+                f"map of shape {tuple(x.shape)}",
+                "scale prediction network",
+                f"use [B, {self.channels[0]}, H, L]",
             )
         mask = length_mask(lengths, x.shape[3], x.dtype)
         x = x * mask
         for conv in self.convs:
             x = functional.relu(conv(x)) * mask
-        mean = x.sum(dim=(2, 3)) / (x.shape[2] * lengths.to(x.dtype))[:, None]
-        scales = restoring_clamp(mean * self.gain + self.offset, *SCALE_RANGE)
+        scales = restoring_clamp(_valid_mean(x, lengths) * self.gain + self.offset, *SCALE_RANGE)
         return scales.expand(-1, 2)
+
+    @torch.no_grad()
+    def centre(self, x: Tensor, lengths: Tensor, spread: float = 0.15) -> None:
+        """Data-dependent start: over these maps the scales get mean 1 and standard deviation ``spread``.
+
+        The mean over a whole map hardly differs from map to map, so without this every input begins
+        with the same scale and the SPN learns a constant. The last biases move until a quarter of
+        the pixels is active: a sparse count differs more between maps than a mean of everything.
+        The spread is smaller where it would need an offset below zero, which the hardware's
+        unsigned format does not hold.
+        """
+        mask = length_mask(lengths, x.shape[3], x.dtype)
+        x = x * mask
+        last = cast(nn.Conv2d, self.convs[-1])
+        for conv in self.convs[:-1]:
+            x = functional.relu(conv(x)) * mask
+        x = last(x)
+        valid = x.transpose(0, 1)[:, mask.expand_as(x[:, :1])[:, 0] > 0]
+        threshold = torch.quantile(valid, 1 - _ACTIVE_SHARE, dim=1)
+        cast(Tensor, last.bias).sub_(threshold)
+        mean = _valid_mean(functional.relu(x - threshold[:, None, None]) * mask, lengths)
+        average = mean.mean(dim=0)
+        self.gain.copy_(torch.minimum(spread / mean.std(dim=0), 1 / average))
+        self.offset.copy_(1 - self.gain * average)
 
     def regularisation(self, kind: Penalty) -> Tensor:
         """Sum of the magnitudes ("l1") or squares ("l2") of the conv weights, a scalar."""
