@@ -8,7 +8,7 @@ from pathlib import Path
 from adakern_spec.errors import AdakernError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write(temporary)`` fill a file beside ``path``, then put it in place in one step.
 
     Whatever stops the writing, a file that was there before stays as it was. Missing folders are
