@@ -28,7 +28,7 @@ def cache_root() -> Path:
 
 
 def digest(*ingredients: str | bytes) -> str:
-    """Hexadecimal SHA-256 over the ingredients, each preceded by its size so that none can run into the next."""
+    """Hexadecimal SHA-256 over the ingredients, each behind its size: none can run into the next."""
     state = hashlib.sha256()
     for ingredient in ingredients:
         content = ingredient.encode() if isinstance(ingredient, str) else ingredient

