@@ -1,6 +1,7 @@
 """Rounding and saturation over integer arrays (design part 1)."""
 
 import numpy as np
+
 from adakern_spec.numbers import Format
 
 

@@ -1,6 +1,7 @@
 """Average over a box whose sides need not be integers (design part 1, "Fractional box pool")."""
 
 import numpy as np
+
 from adakern_spec.errors import InputError
 from adakern_spec.numbers import KERNEL
 

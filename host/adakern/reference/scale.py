@@ -1,6 +1,7 @@
 """From the last stage's sums to scales and kernel sizes (design part 1)."""
 
 import numpy as np
+
 from adakern_spec.numbers import KERNEL_SHIFT, MEAN_EXTRA_BITS, SCALE_MAX, SCALE_MIN
 
 from ..parameters import SpnParameters

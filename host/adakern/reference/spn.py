@@ -1,24 +1,26 @@
 """The whole scale prediction network in exact integers (design part 1)."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..device.maps import checked_maps
 from ..parameters import SpnParameters
-from .conv import ConvStage, load_maps, unload_maps
+from .conv import ConvStage
 from .scale import global_average, kernel_size, scale_head
-from .window import Segments, Window
+from .window import Columns, Piece, cut
 
-COLUMNS = 600
-"""Positions in flight, so that windows and sums stay in a second-level cache."""
+POSITIONS = 512
+"""Positions under way at once: the buffers stay in a second-level cache, whatever a map's length."""
 
 
 @dataclass(frozen=True)
 class SpnResult:
-    """``scales`` UQ2.14 and ``kernels`` UQ8.8, int64 [B, 2] each, height first.
+    """Answers for a batch of maps, height first.
 
-    ``stages``: with a trace, the output of every conv stage, uint8 [B, C, H, L], zero at positions ≥
-    length; else empty.
+    ``scales`` int64 [B, 2], UQ2.14; ``kernels`` int64 [B, 2], UQ8.8. ``stages``: with a trace, the
+    output of each conv stage, uint8 [B, C, H, L], zero at positions ≥ length; else empty.
     """
 
     scales: np.ndarray
@@ -27,56 +29,72 @@ class SpnResult:
 
 
 class SpnReference:
-    """A model made ready to run many batches."""
+    """A model made ready to run batch after batch; not to be shared between threads."""
 
     def __init__(self, parameters: SpnParameters) -> None:
         self.parameters = parameters
-        stages = parameters.shape.stages
-        self._stages = [
-            ConvStage(*stage)
-            for stage in zip(stages, parameters.weights, parameters.biases, parameters.shifts, strict=True)
-        ]
+        shape = parameters.shape
+        self._radius = shape.kernel // 2
+        self._halo = self._radius * len(shape.stages)
+        self._capacity = POSITIONS + 2 * self._halo + self._radius
+        arrays = zip(shape.stages, parameters.weights, parameters.biases, parameters.shifts, strict=True)
+        self._stages = [ConvStage(*stage, shape.height, self._capacity) for stage in arrays]
 
-    def run(self, maps: np.ndarray, lengths: np.ndarray, trace: bool = False) -> SpnResult:
-        lengths = np.asarray(lengths, np.int64)
+    def run(self, maps: Sequence[np.ndarray], trace: bool = False) -> SpnResult:
+        """Answers for ``maps`` [C, H, length], each of a length of its own.
+
+        uint8, or int8 for a signed input; not checked here. The trace's L is the longest length.
+        """
         shape = self.parameters.shape
-        sums = np.empty((len(maps), shape.outputs), np.int64)
-        traced: list[list[np.ndarray]] = [[] for _ in self._stages]
-        for chunk in _chunks(lengths):
-            segments = Segments(lengths[chunk], shape.kernel // 2)
-            x = maps[chunk]
-            for index, stage in enumerate(self._stages):
-                conv = stage.shape
-                window = Window(conv.in_channels, shape.height, conv.kernel, segments.width, stage.dtype)
-                if index == 0:
-                    load_maps(x, segments, window.centre(segments.width))
-                else:
-                    window.centre(segments.width)[:] = out
-                window.spread(segments.width)
-                out = np.empty((shape.height, conv.out_channels, segments.width), stage.dtype)
-                stage.run(window, segments, out)
-                if trace:
-                    traced[index].append(unload_maps(out, segments, maps.shape[3], np.dtype(np.uint8)))
-            # Exact in float: a column of rows sums to at most 255·H.
-            columns = out.sum(axis=0).astype(np.int64)
-            sums[chunk] = np.add.reduceat(columns, segments.starts, axis=1).T
+        lengths = np.array([values.shape[2] for values in maps], np.int64)
+        sums = np.zeros((len(maps), shape.outputs), np.int64)
+        longest = int(lengths.max(initial=0))
+        traced = [
+            np.zeros((len(maps), stage.out_channels, shape.height, longest), np.uint8)
+            for stage in (shape.stages if trace else ())
+        ]
+        for columns in self._batches(lengths):
+            self._run_columns(maps, columns, sums, traced)
         scales = scale_head(self.parameters, global_average(sums, shape.height, lengths))
-        stages = [np.concatenate(parts) for parts in traced] if trace else []
-        return SpnResult(scales, kernel_size(self.parameters, scales), stages)
+        return SpnResult(scales, kernel_size(self.parameters, scales), traced)
 
+    def _run_columns(
+        self, maps: Sequence[np.ndarray], columns: Columns, sums: np.ndarray, traced: list[np.ndarray]
+    ) -> None:
+        shape, width = self.parameters.shape, columns.width
+        windows = [stage.window(width) for stage in self._stages]
+        outputs = np.empty((shape.height, shape.outputs, width), self._stages[-1].dtype)
+        destinations = [window.pixels for window in windows[1:]] + [outputs]
+        columns.load(maps, windows[0].pixels)
+        for index, stage in enumerate(self._stages):
+            stage.run(windows[index], columns, destinations[index])
+            if traced:
+                columns.unload(destinations[index], traced[index])
+        columns.add_sums(outputs.sum(axis=0, dtype=np.int64), sums)
 
-def _chunks(lengths: np.ndarray) -> list[slice]:
-    chunks, first, columns = [], 0, 0
-    for index, length in enumerate(lengths):
-        if index > first and columns + length > COLUMNS:
-            chunks.append(slice(first, index))
-            first, columns = index, 0
-        columns += length
-    return [*chunks, slice(first, len(lengths))]
+    def _batches(self, lengths: np.ndarray) -> Iterator[Columns]:
+        """All maps in order, as many at once as the buffers hold; longer ones in pieces."""
+        batch: list[Piece] = []
+        width = 0
+        for index, length in enumerate(lengths):
+            for piece in cut(index, int(length), POSITIONS, self._halo):
+                if width + piece.size + self._radius > self._capacity:
+                    yield Columns(batch, self._radius)
+                    batch, width = [], 0
+                batch.append(piece)
+                width += piece.size + self._radius
+        if batch:
+            yield Columns(batch, self._radius)
 
 
 def run_spn(
     parameters: SpnParameters, maps: np.ndarray, lengths: np.ndarray, trace: bool = False
 ) -> SpnResult:
-    """Scales and kernel sizes of ``maps`` [B, C, H, L] with valid lengths [B]."""
-    return SpnReference(parameters).run(maps, lengths, trace)
+    """Scales and kernel sizes of ``maps`` [B, C, H, L] with valid lengths [B], exact to the bit.
+
+    Maps are uint8, or int8 for a signed input. Raises InputError for a batch that does not fit the shape.
+    """
+    result = SpnReference(parameters).run(list(checked_maps(parameters.shape, maps, lengths)), trace)
+    missing = [(0, 0)] * 3
+    stages = [np.pad(s, [*missing, (0, maps.shape[3] - s.shape[3])]) for s in result.stages]
+    return SpnResult(result.scales, result.kernels, stages)
