@@ -87,9 +87,7 @@ class Design:
         """Digest of all that the Verilog depends on."""
         package = self.component.partition(".")[0]
         if package not in SOURCE_PACKAGES:
-            raise ValueError(
-                f"{self.component} lies outside {SOURCE_PACKAGES}: its sources would not be in the key"
-            )
+            raise ValueError(f"{self.component} is not in {SOURCE_PACKAGES}, whose sources the key covers")
         sources = [part for package in SOURCE_PACKAGES for part in package_sources(package)]
         tools = [distribution_digest(tool) for tool in VERILOG_TOOLS]
         arguments = repr(sorted(self.arguments.items()))
