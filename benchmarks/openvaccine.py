@@ -28,8 +28,8 @@ ENCODER = "openvaccine_encoder.safetensors"
 
 CONFIG = EncoderConfig(
     iterations=3,
-    base_height=2,
-    base_length=5,
+    base_height=1,
+    base_length=4,
     outputs=len(TARGETS),
     output_names=TARGETS,
     head_width=24,

@@ -120,7 +120,7 @@ class AdaptiveAnisotropicPool(nn.Module):
         largest = KERNEL.value(KERNEL.max)
         if not 1 <= k_min <= k_max <= largest:
             raise ShapeError(
-                f"kernel sizes from {k_min} to {k_max}",
+                f"k_min {k_min}, k_max {k_max}",
                 "adaptive pool",
                 f"use 1 <= k_min <= k_max <= {largest}",
             )

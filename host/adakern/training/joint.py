@@ -74,7 +74,7 @@ def evaluate(
     for start in range(0, len(records), batch_size):
         batch = _batch(encoder.config, records[start : start + batch_size])
         answer, trace = predict(encoder, batch.maps, batch.lengths)
-        measured = torch.isfinite(batch.targets).any(dim=2) if per_position else slice(None)
+        measured = (~batch.targets.isnan()).any(dim=2) if per_position else slice(None)
         outputs.append(answer[measured].numpy())
         targets.append(batch.targets[measured].numpy())
         scales.append(torch.stack(trace.scales).mean(dim=0).numpy())

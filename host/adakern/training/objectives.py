@@ -20,8 +20,8 @@ def task_loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     """
     if task == "classification":
         return functional.cross_entropy(outputs, targets[:, 0].long())
-    measured = torch.isfinite(targets)
-    squares = (outputs - targets.nan_to_num()).square() * measured
+    measured = ~targets.isnan()
+    squares = (outputs - targets.masked_fill(~measured, 0)).square() * measured
     rows = tuple(range(targets.ndim - 1))
     mean = squares.sum(rows) / measured.sum(rows).clamp(min=1)
     return (mean + _ROOT_FLOOR).sqrt().mean()

@@ -21,8 +21,8 @@ class TrainingSettings:
     epochs: int = 40
     seed: int = 0
     batch_size: int = 32
-    learning_rate: float = 5e-3
-    spn_rate_factor: float = 0.1
+    learning_rate: float = 1e-2
+    spn_rate_factor: float = 0.05
     weight_decay: float = 1e-2
     spn_penalty: Penalty = "l2"
     spn_penalty_weight: float = 1e-4
