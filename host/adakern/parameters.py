@@ -172,9 +172,12 @@ class SpnParameters:
         The ordinary ones spread activations over the whole format and most scales over [0.5, 2];
         with ``extreme`` every value lies at a limit of its format, the accumulators included.
         """
-        draw = _extreme_stage if extreme else _ordinary_stage
-        stages = [draw(stage, rng) for stage in shape.stages]
-        head = _extreme_head(shape, rng) if extreme else _ordinary_head(shape, rng)
+        if extreme:
+            stages = [_extreme_stage(stage, rng) for stage in shape.stages]
+            head = _extreme_head(shape, rng)
+        else:
+            stages = [_ordinary_stage(stage, index == 0, rng) for index, stage in enumerate(shape.stages)]
+            head = _ordinary_head(shape, rng)
         weights, biases, shifts = zip(*stages, strict=True)
         return cls(shape, weights, biases, shifts, **head)
 
@@ -220,15 +223,16 @@ def _pack(fields: Sequence[layout.Field], columns: dict[str, np.ndarray]) -> byt
 Stage = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _ordinary_stage(stage: ConvShape, rng: np.random.Generator) -> Stage:
-    """Weights of a bell shape; bias and shift centre the outputs on the format for uniform inputs."""
-    fmt = stage.weight_format
+def _ordinary_stage(stage: ConvShape, first: bool, rng: np.random.Generator) -> Stage:
+    """Weights of a bell shape; bias and shift put the outputs into the middle of their format."""
+    fmt, inputs = stage.weight_format, stage.input_format
     size = (stage.out_channels, stage.in_channels, stage.kernel, stage.kernel)
     weights = np.clip(np.rint(rng.normal(0, fmt.max / 2.5, size)), fmt.min, fmt.max).astype(np.int64)
-    inputs = stage.input_format
-    mean, deviation = (inputs.min + inputs.max) / 2, (inputs.max - inputs.min) / 12**0.5
+    # Uniform inputs; behind a stage like this one, mean and deviation of about a fifth of the format.
+    mean = (inputs.min + inputs.max) / (2 if first else 5)
+    deviation = (inputs.max - inputs.min) / (12**0.5 if first else 5)
     spread = np.sqrt(np.square(weights).sum((1, 2, 3))) * deviation + 1
-    centre = rng.uniform(0, 1, stage.out_channels) * spread
+    centre = rng.uniform(0.2, 1, stage.out_channels) * spread
     bias = np.rint(centre - mean * weights.sum((1, 2, 3))).astype(np.int64)
     shift = np.clip(np.ceil(np.log2(spread / 80)), 0, SHIFT_MAX).astype(np.int64)
     return weights, bias, shift
