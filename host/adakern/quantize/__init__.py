@@ -1,0 +1,116 @@
+"""Quantise a trained network: float model in, integer artifact out.
+
+Post-training quantisation chooses formats from calibration data; quantisation-aware training then
+lets the rounded network adapt. Both run on Brevitas' layers with power-of-two scales and the
+hardware's rounding. Needs torch.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from adakern_spec.network import SpnShape
+from adakern_spec.numbers import ACTIVATION_BITS, Format
+
+from ..artifact import Artifact
+from ..models.pooling import AdaptiveAnisotropicPool
+from ..report.quantisation import QuantisationReport
+from .calibration import Calibration, calibrate_activations, set_formats
+from .export import to_parameters
+from .golden import GoldenNetwork, GoldenResult, GoldenStage, golden
+from .layers import QuantisedSpn
+from .measure import compare, error_shares
+from .restore import float_model
+from .support import Float, checked_kernel, unwrap
+from .tuning import Progress, fine_tune
+
+__all__ = ["Calibration", "GoldenNetwork", "GoldenResult", "GoldenStage", "float_model", "golden", "quantise"]
+
+Method = Literal["ptq", "qat"]
+
+
+def quantise(
+    network: nn.Module,
+    calibration: Calibration,
+    *,
+    method: Method = "ptq",
+    weight_bits: int = 8,
+    epochs: int = 10,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    pool: AdaptiveAnisotropicPool | None = None,
+    max_length: int = SpnShape.max_length,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Integers, formats and report of a trained network; the network itself is left as it is.
+
+    Parameters
+    ----------
+    network : AdaptiveEncoder or ScalePredictionNetwork
+        An SPN alone needs ``pool``, whose base sizes and bounds go into the artifact.
+    calibration : Calibration
+        Inputs of the network: of the encoder, or activation maps for an SPN alone. Every iteration's
+        activation maps count.
+    method : "ptq" or "qat"
+        "ptq": activation formats by least squared error over the calibration data, weight formats by
+        least squared error per output channel. "qat": that, then ``epochs`` of training against the
+        float network's answers on the same data; the best epoch counts.
+    weight_bits : 8 or 4
+    max_length : longest valid length of the hardware to run on; part of the spec digest.
+    settings : carried into the artifact (see `Artifact`).
+    progress : called after each epoch with (done, all).
+
+    The input is signed if the data has negative values, else unsigned. The same arguments give the
+    same artifact, byte for byte once saved. Raises ShapeError for what the hardware cannot hold
+    (non-finite weights, layers, kernels, accumulators over 32 bit, gain and offset), naming layer and
+    channel; InputError for unusable calibration data.
+    """
+    source = unwrap(network, pool)
+    kernel = checked_kernel(source.spn)
+    data = calibration.activation_maps(source)
+    signed = data.smallest() < 0
+    shape = SpnShape(source.spn.channels, data.maps.shape[2], kernel, weight_bits, signed, max_length)
+    formats = [Format(ACTIVATION_BITS, signed), *(stage.output_format for stage in shape.stages)]
+    fractions = calibrate_activations(source.spn, data, formats)
+    rounded = QuantisedSpn(shape)
+    rounded.copy_float(source.spn)
+    set_formats(rounded, fractions)
+    if method == "qat":
+        fine_tune(
+            rounded,
+            source,
+            calibration,
+            fractions,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            seed=seed,
+            progress=progress,
+        )
+    parameters, fractions = to_parameters(rounded, source.pool)
+    report = QuantisationReport(
+        method=method,
+        weight_bits=weight_bits,
+        maps=len(data.lengths),
+        layers=compare(parameters, fractions, source.spn, data),
+        shares=error_shares(parameters, fractions, rounded.to_float(source.spn), data),
+    )
+    return Artifact(
+        parameters=parameters,
+        fractions=fractions,
+        float_parameters=_float_parameters(source),
+        encoder=None if source.encoder is None else source.encoder.config.to_json(),
+        settings=dict(settings or {}),
+        report=report.to_json(),
+    )
+
+
+def _float_parameters(source: Float) -> dict[str, np.ndarray]:
+    """State of the whole encoder, or the SPN's under ``spn.``."""
+    if source.encoder is not None:
+        state = source.encoder.state_dict()
+    else:
+        state = {f"spn.{name}": values for name, values in source.spn.state_dict().items()}
+    return {name: values.detach().numpy().copy() for name, values in state.items()}

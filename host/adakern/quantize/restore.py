@@ -1,0 +1,52 @@
+"""The float model back from an artifact: for comparison, and for what the host runs around the SPN."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adakern_spec.errors import AdakernError, ArtifactError
+
+from ..artifact import Artifact
+from ..models.encoder import AdaptiveEncoder, EncoderConfig
+from ..models.spn import ScalePredictionNetwork
+
+_SPN = "spn."
+
+
+def float_model(artifact: Artifact) -> AdaptiveEncoder | ScalePredictionNetwork:
+    """The float model that was quantised, in evaluation mode: the artifact's encoder, else the SPN alone.
+
+    A device takes the place of the encoder's ``spn`` (`Device.as_module`). Raises ArtifactError if the
+    float parameters do not fit the configuration.
+    """
+    model: AdaptiveEncoder | ScalePredictionNetwork
+    try:
+        if artifact.encoder is not None:
+            model = AdaptiveEncoder(EncoderConfig.from_json(artifact.encoder))
+            model.load_state_dict(_tensors(artifact.float_parameters))
+        else:
+            shape = artifact.shape
+            model = ScalePredictionNetwork(shape.channels, shape.kernel, shape.outputs == 1)
+            state = {name.removeprefix(_SPN): values for name, values in artifact.float_parameters.items()}
+            model.load_state_dict(_tensors(state))
+    except (AdakernError, RuntimeError, TypeError) as error:
+        raise ArtifactError(
+            f"float parameters do not fit their configuration ({error})",
+            "artifact",
+            "quantise the model again",
+        ) from error
+    return model.eval()
+
+
+def float_spn(artifact: Artifact) -> ScalePredictionNetwork:
+    """The float scale prediction network alone."""
+    model = float_model(artifact)
+    spn = model.spn if isinstance(model, AdaptiveEncoder) else model
+    assert isinstance(spn, ScalePredictionNetwork)
+    return spn
+
+
+def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.tensor(values) for name, values in arrays.items()}
