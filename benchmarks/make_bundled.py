@@ -1,19 +1,24 @@
-"""Writes what the demonstration runs on: a trained encoder and synthetic RNA with known structures.
+"""Writes what the demonstration runs on: a quantised encoder and synthetic RNA with known structures.
 
     python benchmarks/make_bundled.py [--encoder FILE] [--seed 0] [--count 12]
 
 The encoder is the one that benchmarks/openvaccine.py trained. The sequences are nobody's: each is
 designed from a random nested structure of stems, bulges, internal loops and multiloops, with bases
-that pair where the structure pairs.
+that pair where the structure pairs. The artifact is the encoder after post-training quantisation,
+calibrated on these sequences.
 """
 
 import argparse
 import random
 from pathlib import Path
 
-from adakern.data import pair_partners
+import torch
+
+from adakern.artifact import save
+from adakern.data import Admission, alphabet_named, collate, pair_partners, read_records
 from adakern.files import write_atomically
 from adakern.models import load_encoder, save_encoder
+from adakern.quantize import Calibration, quantise
 
 BUNDLED = Path(__file__).parents[1] / "host" / "adakern" / "bundled"
 LENGTHS = (30, 120)
@@ -71,7 +76,12 @@ def main() -> None:
         design = structure(rng)
         records.append(f">design_{index:02}\n{sequence(rng, design)}\n{design}\n")
     write_atomically(BUNDLED / "demo.fasta", lambda path: path.write_text("".join(records)))
-    save_encoder(BUNDLED / "demo_encoder.safetensors", load_encoder(arguments.encoder))
+    encoder = load_encoder(arguments.encoder)
+    save_encoder(BUNDLED / "demo_encoder.safetensors", encoder)
+    designs = list(read_records(BUNDLED / "demo.fasta", Admission()))
+    maps, lengths = collate(designs, alphabet_named(encoder.config.alphabet))
+    calibration = Calibration(torch.from_numpy(maps), torch.from_numpy(lengths))
+    save(BUNDLED / "demo.safetensors", quantise(encoder, calibration))
 
 
 if __name__ == "__main__":

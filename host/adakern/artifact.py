@@ -2,8 +2,8 @@
 
 Tensors: the integers (``stage0.weights`` …, ``head.gain`` …, ``kernel.base`` …) and, below
 ``float.``, the float parameters that they came from. Metadata: one JSON object (key ``adakern``)
-with the artifact version, the spec digest, shape, formats, encoder configuration, settings, the
-quantisation report, and a SHA-256 over all of it. Integers and metadata only, no code.
+with the artifact version, the spec digest, shape, formats, encoder configuration, the quantisation
+report, and a SHA-256 over all of it. Integers and metadata only, no code.
 """
 
 import dataclasses
@@ -63,9 +63,6 @@ class Artifact:
         With ``encoder`` they are the whole encoder's, else the SPN's alone.
     encoder : mapping or None
         Configuration of the AdaptiveEncoder around the SPN (its ``to_json``).
-    settings : mapping
-        What else the host needs to feed the model, as JSON values: the encoding of a sequence as
-        rows, names of classes. Carried through, not looked into.
     report : mapping
         The quantisation report (`adakern.report.quantisation.QuantisationReport.to_json`).
     """
@@ -74,7 +71,6 @@ class Artifact:
     fractions: tuple[int, ...]
     float_parameters: Mapping[str, np.ndarray]
     encoder: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -122,7 +118,6 @@ def save(path: str | os.PathLike[str], artifact: Artifact) -> None:
         "shape": dataclasses.asdict(artifact.shape),
         "fractions": list(artifact.fractions),
         "encoder": artifact.encoder,
-        "settings": artifact.settings,
         "report": artifact.report,
     }
     metadata = _canonical(body | {"content_digest": _content_digest(tensors, body)})
@@ -164,7 +159,6 @@ def load(path: str | os.PathLike[str]) -> Artifact:
                 if name.startswith(_FLOAT_PREFIX)
             },
             encoder=body["encoder"],
-            settings=body["settings"],
             report=body["report"],
         )
     except AdakernError as error:

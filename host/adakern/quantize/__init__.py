@@ -5,8 +5,7 @@ lets the rounded network adapt. Both run on Brevitas' layers with power-of-two s
 hardware's rounding. Needs torch.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch import nn
@@ -42,7 +41,6 @@ def quantise(
     seed: int = 0,
     pool: AdaptiveAnisotropicPool | None = None,
     max_length: int = SpnShape.max_length,
-    settings: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Integers, formats and report of a trained network; the network itself is left as it is.
@@ -60,7 +58,6 @@ def quantise(
         float network's answers on the same data; the best epoch counts.
     weight_bits : 8 or 4
     max_length : longest valid length of the hardware to run on; part of the spec digest.
-    settings : carried into the artifact (see `Artifact`).
     progress : called after each epoch with (done, all).
 
     The input is signed if the data has negative values, else unsigned. The same arguments give the
@@ -102,7 +99,6 @@ def quantise(
         fractions=fractions,
         float_parameters=_float_parameters(source),
         encoder=None if source.encoder is None else source.encoder.config.to_json(),
-        settings=dict(settings or {}),
         report=report.to_json(),
     )
 
