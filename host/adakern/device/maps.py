@@ -36,7 +36,7 @@ def checked_maps(shape: SpnShape, maps: np.ndarray, lengths: np.ndarray) -> Iter
         raise InputError(
             f"maps of shape {maps.shape} with lengths of shape {lengths.shape}", "batch", "give [B, C, H, L] and [B]"
         )
-    if maps.shape[0] and not (1 <= lengths.min() and lengths.max() <= maps.shape[3]):
+    if maps.shape[0] and not (lengths.min() >= 1 and lengths.max() <= maps.shape[3]):
         worst = int(np.argmax((lengths < 1) | (lengths > maps.shape[3])))
         raise InputError(f"length {lengths[worst]}", f"map {worst}", f"give 1 to {maps.shape[3]} positions")
     cut = [values[:, :, : int(length)] for values, length in zip(maps, lengths, strict=True)]

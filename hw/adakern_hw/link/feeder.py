@@ -1,0 +1,67 @@
+"""Bytes of maps on their way to the engine."""
+
+from amaranth import Cat, Module, Shape, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec.network import ConvShape
+from adakern_spec.numbers import ACTIVATION_BITS
+
+
+class PixelFeeder(wiring.Component):
+    """Packs bytes into pixels, first channel first, behind a buffer that bridges the gap between packets.
+
+    Latency: 3 cycles for a byte through the buffer, then a pixel 1 cycle after its last byte; a byte
+    per cycle. The buffer holds ``DEPTH`` bytes: more than the cycles that the dispatcher needs from
+    one DATA packet to the next, so an engine slower than a byte per cycle never waits.
+
+    Parameters
+    ----------
+    stage : ConvShape
+        The engine's first stage.
+
+    Members
+    -------
+    bytes : In(stream of 8 bits)
+    pixels : Out(stream of in_channels activations)
+    """
+
+    DEPTH = 32
+
+    def __init__(self, stage: ConvShape) -> None:
+        self.channels = stage.in_channels
+        shape = Shape(ACTIVATION_BITS, stage.input_signed)
+        super().__init__(
+            {
+                "bytes": In(stream.Signature(unsigned(ACTIVATION_BITS))),
+                "pixels": Out(stream.Signature(data.ArrayLayout(shape, stage.in_channels))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=ACTIVATION_BITS, depth=self.DEPTH)
+        wiring.connect(m, wiring.flipped(self.bytes), buffer.w_stream)
+        gathered = Signal(ACTIVATION_BITS * self.channels, reset_less=True)
+        count = Signal(range(self.channels))
+        full = Signal()
+        emit = Signal()
+        byte = buffer.r_stream
+        m.d.comb += [
+            emit.eq(full & (self.pixels.ready | ~self.pixels.valid)),
+            byte.ready.eq(~full | emit),
+        ]
+        with m.If(self.pixels.ready):
+            m.d.sync += self.pixels.valid.eq(0)
+        with m.If(emit):
+            m.d.sync += [self.pixels.valid.eq(1), self.pixels.payload.eq(gathered), full.eq(0)]
+        with m.If(byte.valid & byte.ready):
+            last = count == self.channels - 1
+            m.d.sync += [
+                gathered.eq(Cat(gathered, byte.payload)[ACTIVATION_BITS:]),
+                count.eq(count + 1),
+                full.eq(last),
+            ]
+            with m.If(last):
+                m.d.sync += count.eq(0)
+        return m

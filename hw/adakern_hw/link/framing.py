@@ -1,0 +1,247 @@
+"""Frames on the byte stream: COBS, header, CRC-32C (docs/protocol.md, "Frame")."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.crc import Algorithm, Parameters
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec import protocol
+
+from .layouts import HEADER, LINE_BYTE, PACKET_BYTE, PAYLOAD_BYTE
+
+COBS_FULL = 0xFF
+"""Code of a COBS group of 254 bytes that no zero follows."""
+
+
+def crc_parameters() -> Parameters:
+    """The protocol's CRC, one byte per step."""
+    crc = protocol.CRC
+    algorithm = Algorithm(
+        crc_width=crc.width,
+        polynomial=crc.polynomial,
+        initial_crc=crc.initial,
+        reflect_input=crc.reflect,
+        reflect_output=crc.reflect,
+        xor_output=crc.xor_output,
+    )
+    return algorithm(data_width=8)
+
+
+class FrameReceiver(wiring.Component):
+    """Bytes from the line in, checked packets out.
+
+    Decodes COBS at one byte per cycle, gives the payload bytes as they come and the header once
+    the delimiter has come and CRC and length are right. Anything else is dropped: ``bad`` pulses.
+    A delimiter always starts afresh, so garbage costs at most the frame that it touches. A byte
+    marked ``error`` is never a delimiter and voids its frame.
+
+    Latency: a payload byte appears 2 cycles after its byte on the line, the header 3 cycles after
+    the delimiter. The header stays until it is taken; meanwhile no byte is.
+
+    Members
+    -------
+    bytes : In(stream of LINE_BYTE)
+    restart : In(1)
+        Forget the frame under way (BREAK on the line).
+    payload : Out(stream of PAYLOAD_BYTE, always ready)
+        Void unless the frame's header follows.
+    frames : Out(stream of HEADER)
+    bad : Out(1)
+        A frame was dropped.
+    """
+
+    bytes: In(stream.Signature(LINE_BYTE))
+    restart: In(1)
+    payload: Out(stream.Signature(PAYLOAD_BYTE, always_ready=True))
+    frames: Out(stream.Signature(HEADER))
+    bad: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = crc_parameters().create()
+
+        # COBS: `left` data bytes until the next code; a code stands for a zero before its group,
+        # except the first of a frame and one after a full group.
+        outside = Signal(init=1)
+        full = Signal()
+        left = Signal(8)
+        poisoned = Signal()
+        decoded = Signal(8, reset_less=True)
+        decoded_valid = Signal()
+        ended = Signal()
+        broken = Signal(reset_less=True)
+
+        byte = self.bytes.payload
+        m.d.comb += self.bytes.ready.eq(~self.frames.valid)
+        m.d.sync += [decoded_valid.eq(0), ended.eq(0)]
+        with m.If(self.bytes.valid & self.bytes.ready):
+            with m.If(byte.error):
+                m.d.sync += poisoned.eq(1)
+            with m.Elif(byte.data == protocol.DELIMITER):
+                m.d.sync += [
+                    ended.eq(~outside | poisoned),
+                    broken.eq(poisoned | (left != 0)),
+                    outside.eq(1),
+                    full.eq(0),
+                    left.eq(0),
+                    poisoned.eq(0),
+                ]
+            with m.Elif(left == 0):
+                m.d.sync += [
+                    decoded.eq(0),
+                    decoded_valid.eq(~outside & ~full),
+                    left.eq(byte.data - 1),
+                    full.eq(byte.data == COBS_FULL),
+                    outside.eq(0),
+                ]
+            with m.Else():
+                m.d.sync += [decoded.eq(byte.data), decoded_valid.eq(1), left.eq(left - 1)]
+
+        # `position` counts decoded bytes and stops one beyond the longest packet.
+        position = Signal(range(protocol.PACKET_MAX + 2))
+        header = Signal(HEADER, reset_less=True)
+        expected = Signal(8 * 2 + 1, reset_less=True)
+        index = Signal.like(self.payload.payload.index)
+        in_header = position < protocol.HEADER_SIZE
+        m.d.comb += [
+            crc.start.eq(position == 0),
+            crc.data.eq(decoded),
+            crc.valid.eq(decoded_valid),
+            self.frames.payload.eq(header),
+        ]
+        m.d.sync += [
+            self.payload.valid.eq(0),
+            self.payload.payload.data.eq(decoded),
+            self.payload.payload.index.eq(index),
+            expected.eq(header.length + protocol.PACKET_MIN),
+            self.bad.eq(0),
+        ]
+        with m.If(decoded_valid & (position <= protocol.PACKET_MAX)):
+            m.d.sync += position.eq(position + 1)
+            with m.If(in_header):
+                m.d.sync += header.as_value().eq(Cat(header.as_value()[8:], decoded))
+            with m.Elif(position < protocol.HEADER_SIZE + protocol.PAYLOAD_MAX):
+                m.d.sync += [self.payload.valid.eq(1), index.eq(index + 1)]
+        with m.If(ended):
+            good = crc.match_detected & ~broken & (position == expected) & (position <= protocol.PACKET_MAX)
+            m.d.sync += [position.eq(0), index.eq(0), self.frames.valid.eq(good), self.bad.eq(~good)]
+        with m.If(self.frames.valid & self.frames.ready):
+            m.d.sync += self.frames.valid.eq(0)
+
+        with m.If(self.restart):
+            m.d.sync += [
+                outside.eq(1),
+                full.eq(0),
+                left.eq(0),
+                poisoned.eq(0),
+                decoded_valid.eq(0),
+                ended.eq(0),
+                position.eq(0),
+                index.eq(0),
+            ]
+        return m
+
+
+class FrameSender(wiring.Component):
+    """Packets without CRC in, frames out: adds the CRC, encodes, delimits.
+
+    Takes a packet of up to ``HEADER_SIZE + REPLY_PAYLOAD_MAX`` bytes whole, then sends it. A COBS
+    code is known only once the next zero has come, so it is patched into the frame buffer; the
+    packet is shorter than 254 bytes, so a full group never occurs.
+
+    Latency: n bytes in n cycles, then 6 cycles to the first delimiter, one cycle per byte of the frame.
+
+    Members
+    -------
+    packet : In(stream of PACKET_BYTE)
+    discard : In(1)
+        Forget the bytes taken so far; only before the last one was taken.
+    bytes : Out(stream of 8 bits)
+    """
+
+    packet: In(stream.Signature(PACKET_BYTE))
+    discard: In(1)
+    bytes: Out(stream.Signature(8))
+
+    LONGEST = protocol.REPLY_MAX + 1
+    """Bytes of a frame between its delimiters."""
+
+    def elaborate(self, platform):
+        assert self.LONGEST < COBS_FULL
+        m = Module()
+        m.submodules.crc = crc = crc_parameters().create()
+        m.submodules.buffer = buffer = memory.Memory(shape=8, depth=self.LONGEST, init=[])
+        write = buffer.write_port()
+        read = buffer.read_port()
+
+        # Encoder: one byte per cycle into the buffer. `code` is where the open group's code goes.
+        value = Signal(8)
+        push = Signal()
+        close = Signal()
+        end = Signal(range(self.LONGEST + 1), init=1)
+        code = Signal(range(self.LONGEST + 1))
+        distance = Signal(8)
+        m.d.comb += [
+            distance.eq(end - code),
+            write.en.eq(push | close),
+            write.addr.eq(Mux(close | (value == 0), code, end)),
+            write.data.eq(Mux(close | (value == 0), distance, value)),
+        ]
+        with m.If(push):
+            m.d.sync += end.eq(end + 1)
+            with m.If(value == 0):
+                m.d.sync += code.eq(end)
+
+        tail = Signal(protocol.CRC.width, reset_less=True)
+        count = Signal(range(protocol.CRC_SIZE))
+        advance = Signal()
+        address = Signal.like(end)
+        fetched = Signal()
+        with m.FSM():
+            with m.State("FILL"):
+                m.d.comb += [
+                    self.packet.ready.eq(1),
+                    value.eq(self.packet.payload.data),
+                    push.eq(self.packet.valid & ~self.discard),
+                    crc.data.eq(value),
+                    crc.valid.eq(push),
+                    crc.start.eq(end == 1),
+                ]
+                with m.If(self.discard):
+                    m.d.sync += [end.eq(1), code.eq(0)]
+                with m.Elif(self.packet.valid & self.packet.payload.last):
+                    m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += [value.eq(Mux(count == 0, crc.crc[:8], tail[:8])), push.eq(1)]
+                m.d.sync += [count.eq(count + 1), tail.eq(Mux(count == 0, crc.crc, tail) >> 8)]
+                with m.If(count == protocol.CRC_SIZE - 1):
+                    m.next = "CLOSE"
+            with m.State("CLOSE"):
+                m.d.comb += close.eq(1)
+                m.d.sync += [
+                    count.eq(0),
+                    address.eq(0),
+                    fetched.eq(0),
+                    self.bytes.valid.eq(1),
+                    self.bytes.payload.eq(protocol.DELIMITER),
+                ]
+                m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += advance.eq(self.bytes.ready | ~self.bytes.valid)
+                with m.If(advance):
+                    m.d.sync += [
+                        self.bytes.valid.eq(fetched),
+                        self.bytes.payload.eq(read.data),
+                        fetched.eq(address != end),
+                        address.eq(address + 1),
+                    ]
+                    with m.If(address == end):
+                        m.next = "DELIMIT"
+            with m.State("DELIMIT"), m.If(self.bytes.ready):
+                m.d.sync += self.bytes.payload.eq(protocol.DELIMITER)
+                m.next = "FINISH"
+            with m.State("FINISH"), m.If(self.bytes.ready):
+                m.d.sync += [self.bytes.valid.eq(0), end.eq(1), code.eq(0)]
+                m.next = "FILL"
+        m.d.comb += [read.addr.eq(address), read.en.eq(advance)]
+        return m

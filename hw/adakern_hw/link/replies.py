@@ -1,0 +1,190 @@
+"""Replies: one per slot, kept until the slot is used again (docs/protocol.md, "Replies")."""
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec import protocol
+
+from .layouts import ACCEPTED, EPOCH, HEADER, PACKET_BYTE, REPLY_LENGTH, REPLY_PART, SEQUENCE, SLOT, STATUS
+
+
+class ReplyStore(wiring.Component):
+    """Collects the replies, sends each once it is complete and again whenever its request comes again.
+
+    A repeated request that has no reply yet is answered BUSY. If a slot is taken by a new request
+    while its old reply is being read out, that reply is discarded: its bytes may change under way.
+
+    Two sources of reply parts, ``results`` first: a result must never wait for the execution of a
+    request, which may itself wait for the engine to give its result.
+
+    Latency: a packet's first byte 4 cycles after its reply is complete, header bytes every cycle,
+    payload bytes every second.
+
+    Members
+    -------
+    accepted, repeated, synchronised, restart, epoch
+        From `RequestWindow`.
+    results : In(stream of REPLY_PART)
+    responses : In(stream of REPLY_PART)
+    finished : Out(WINDOW)
+        Slots whose reply is complete.
+    packet : Out(stream of PACKET_BYTE)
+    discard : Out(1)
+        To `FrameSender`; withdraws the packet, also the byte on offer.
+    """
+
+    accepted: In(stream.Signature(ACCEPTED, always_ready=True))
+    repeated: In(stream.Signature(SLOT, always_ready=True))
+    synchronised: In(1)
+    restart: In(1)
+    epoch: In(EPOCH)
+    results: In(stream.Signature(REPLY_PART))
+    responses: In(stream.Signature(REPLY_PART))
+    finished: Out(protocol.WINDOW)
+    packet: Out(stream.Signature(PACKET_BYTE))
+    discard: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        slots = protocol.WINDOW
+        m.submodules.payloads = payloads = memory.Memory(
+            shape=8, depth=slots * protocol.REPLY_PAYLOAD_MAX, init=[]
+        )
+        m.submodules.requests = requests = memory.Memory(
+            shape=data.StructLayout({"type": 8, "sequence": SEQUENCE}), depth=slots, init=[]
+        )
+        m.submodules.outcomes = outcomes = memory.Memory(
+            shape=data.StructLayout({"status": STATUS, "length": REPLY_LENGTH}), depth=slots, init=[]
+        )
+        name, name_read = requests.write_port(), requests.read_port()
+        outcome, outcome_read = outcomes.write_port(), outcomes.read_port()
+        write, read = payloads.write_port(), payloads.read_port()
+        index_bits = (protocol.REPLY_PAYLOAD_MAX - 1).bit_length()
+
+        # Collect.
+        part = Signal(REPLY_PART)
+        arrives = self.results.valid | self.responses.valid
+        completes = arrives & part.final
+        m.d.comb += [
+            part.eq(
+                Mux(self.results.valid, self.results.payload.as_value(), self.responses.payload.as_value())
+            ),
+            self.results.ready.eq(1),
+            self.responses.ready.eq(~self.results.valid),
+            write.en.eq(arrives & ~part.final),
+            write.addr.eq(Cat(part.index[:index_bits], part.slot)),
+            write.data.eq(part.data),
+            outcome.en.eq(completes),
+            outcome.addr.eq(part.slot),
+            outcome.data.status.eq(part.data),
+            outcome.data.length.eq(part.index),
+            name.en.eq(self.accepted.valid),
+            name.addr.eq(self.accepted.payload.slot),
+            name.data.type.eq(self.accepted.payload.type),
+            name.data.sequence.eq(self.accepted.payload.sequence),
+        ]
+
+        # Send.
+        pending = Signal(slots)
+        greet = Signal()
+        slot = Signal(SLOT)
+        greeting = Signal()
+        complete = Signal()
+        header = Signal(HEADER, reset_less=True)
+        reply = Signal(HEADER)
+        count = Signal(range(protocol.HEADER_SIZE))
+        index = Signal(REPLY_LENGTH)
+        length = Signal(REPLY_LENGTH)
+        overtaken = self.restart | (self.accepted.valid & (self.accepted.payload.slot == slot) & ~greeting)
+        m.d.comb += [
+            name_read.addr.eq(slot),
+            outcome_read.addr.eq(slot),
+            read.addr.eq(Cat(index[:index_bits], slot)),
+        ]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [count.eq(0), index.eq(0), greeting.eq(greet)]
+                with m.If(self.restart | self.accepted.valid):
+                    # `pending` is about to change.
+                    m.next = "IDLE"
+                with m.Elif(greet):
+                    m.d.sync += greet.eq(0)
+                    m.next = "NAME"
+                with m.Elif(pending != 0):
+                    for candidate in reversed(range(slots)):
+                        with m.If(pending[candidate]):
+                            m.d.sync += slot.eq(candidate)
+                    m.next = "NAME"
+            with m.State("NAME"):
+                # The outcome that is read now counts only if it is complete now.
+                m.d.sync += complete.eq(self.finished.bit_select(slot, 1))
+                with m.If(~greeting):
+                    m.d.sync += pending.bit_select(slot, 1).eq(0)
+                m.next = "HEADER"
+                with m.If(overtaken):
+                    m.next = "IDLE"
+            with m.State("HEADER"):
+                m.d.comb += [
+                    reply.type.eq(Mux(greeting, protocol.Request.SYNC, name_read.data.type) | protocol.REPLY),
+                    reply.epoch.eq(self.epoch),
+                ]
+                with m.If(~greeting):
+                    m.d.comb += [
+                        reply.sequence.eq(name_read.data.sequence),
+                        reply.status.eq(Mux(complete, outcome_read.data.status, protocol.Status.BUSY)),
+                        reply.length.eq(Mux(complete, outcome_read.data.length, 0)),
+                    ]
+                m.d.sync += [header.eq(reply), length.eq(reply.length)]
+                m.next = "SEND_HEADER"
+                with m.If(overtaken):
+                    m.next = "IDLE"
+            with m.State("SEND_HEADER"):
+                last = count == protocol.HEADER_SIZE - 1
+                m.d.comb += [
+                    self.packet.valid.eq(1),
+                    self.packet.payload.data.eq(header.as_value()[:8]),
+                    self.packet.payload.last.eq(last & (length == 0)),
+                ]
+                with m.If(self.packet.ready):
+                    m.d.sync += [count.eq(count + 1), header.eq(Cat(header.as_value()[8:], Const(0, 8)))]
+                    with m.If(last):
+                        m.next = "FETCH"
+                        with m.If(length == 0):
+                            m.next = "IDLE"
+                with m.If(overtaken):
+                    m.d.comb += self.discard.eq(1)
+                    m.next = "IDLE"
+            with m.State("FETCH"):
+                m.next = "SEND_PAYLOAD"
+                with m.If(overtaken):
+                    m.d.comb += self.discard.eq(1)
+                    m.next = "IDLE"
+            with m.State("SEND_PAYLOAD"):
+                m.d.comb += [
+                    self.packet.valid.eq(1),
+                    self.packet.payload.data.eq(read.data),
+                    self.packet.payload.last.eq(index + 1 == length),
+                ]
+                with m.If(self.packet.ready):
+                    m.d.sync += index.eq(index + 1)
+                    m.next = "FETCH"
+                    with m.If(self.packet.payload.last):
+                        m.next = "IDLE"
+                with m.If(overtaken):
+                    m.d.comb += self.discard.eq(1)
+                    m.next = "IDLE"
+
+        # Events come last, so that none is lost to the sender.
+        with m.If(completes):
+            m.d.sync += [self.finished.bit_select(part.slot, 1).eq(1), pending.bit_select(part.slot, 1).eq(1)]
+        with m.If(self.repeated.valid):
+            m.d.sync += pending.bit_select(self.repeated.payload, 1).eq(1)
+        with m.If(self.accepted.valid):
+            accepted = self.accepted.payload.slot
+            m.d.sync += [self.finished.bit_select(accepted, 1).eq(0), pending.bit_select(accepted, 1).eq(0)]
+        with m.If(self.restart):
+            m.d.sync += [self.finished.eq(0), pending.eq(0)]
+        with m.If(self.synchronised):
+            m.d.sync += greet.eq(1)
+        return m

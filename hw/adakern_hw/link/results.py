@@ -1,0 +1,126 @@
+"""Results of the engine on their way into replies."""
+
+from amaranth import Module, Mux, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec import protocol
+from adakern_spec.numbers import KERNEL, SCALE
+
+from .fields import RecordWriter
+from .layouts import PENDING, REPLY_PART
+
+RESULT = data.StructLayout(
+    {
+        "cycles": unsigned(32),
+        "stalls": unsigned(32),
+        "scales": data.ArrayLayout(unsigned(SCALE.bits), 2),
+        "kernels": data.ArrayLayout(unsigned(KERNEL.bits), 2),
+    }
+)
+"""What the engine gives for a map; height first."""
+
+
+class ResultCollector(wiring.Component):
+    """Answers the requests whose map is complete, in the order of the jobs.
+
+    At most WINDOW requests are open, so the queue of jobs never refuses one. If the engine gives no
+    result for ``timeout`` cycles though one is due, ``expired`` pulses. ``abort`` answers every job in
+    the queue with TIMEOUT.
+
+    Latency: the final part of the reply `LATENCY` cycles after the result.
+
+    Members
+    -------
+    jobs : In(stream of PENDING)
+    results : In(stream of RESULT)
+    parameter_crc : In(32)
+    parts : Out(stream of REPLY_PART)
+    abort : In(1)
+    expired : Out(1)
+    idle : Out(1)
+        No job waits for its result.
+    finished : Out(1)
+        A result went into its reply.
+    """
+
+    jobs: In(stream.Signature(PENDING))
+    results: In(stream.Signature(RESULT))
+    parameter_crc: In(32)
+    parts: Out(stream.Signature(REPLY_PART))
+    abort: In(1)
+    expired: Out(1)
+    idle: Out(1)
+    finished: Out(1)
+
+    def __init__(self, timeout: int) -> None:
+        self.timeout = timeout
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=PENDING.size, depth=protocol.WINDOW)
+        m.submodules.writer = writer = RecordWriter(
+            {"result": protocol.RESULT_FIELDS, "error": (protocol.Field("code", 1),)}
+        )
+        wiring.connect(m, writer.parts, wiring.flipped(self.parts))
+        m.d.comb += [
+            queue.w_data.eq(self.jobs.payload),
+            queue.w_en.eq(self.jobs.valid),
+            self.jobs.ready.eq(queue.w_rdy),
+        ]
+        head = data.View(PENDING, queue.r_data)
+        # A copy: an abort may reset the engine while the reply is written.
+        result = Signal(RESULT, reset_less=True)
+        values = writer.values.result
+        m.d.comb += [
+            values.job.eq(head.job),
+            values.parameter_crc.eq(self.parameter_crc),
+            values.cycles.eq(result.cycles),
+            values.stalls.eq(result.stalls),
+            values.scale_height.eq(result.scales[0]),
+            values.scale_length.eq(result.scales[1]),
+            values.kernel_height.eq(result.kernels[0]),
+            values.kernel_length.eq(result.kernels[1]),
+            writer.values.error.code.eq(protocol.ErrorCode.TIMEOUT),
+            writer.start.payload.slot.eq(head.slot),
+        ]
+
+        timer = Signal(range(self.timeout + 1))
+        flushing = Signal()
+        failed = Signal()
+        written = Signal()
+        m.d.comb += [
+            written.eq(self.parts.valid & self.parts.ready & self.parts.payload.final),
+            self.idle.eq(queue.level == 0),
+        ]
+        m.d.sync += [self.expired.eq(0), self.finished.eq(0), timer.eq(0)]
+        with m.FSM():
+            with m.State("WAIT"):
+                with m.If(queue.r_rdy):
+                    m.d.comb += [
+                        writer.start.valid.eq(self.results.valid | flushing),
+                        writer.start.payload.record.eq(
+                            Mux(flushing, writer.index("error"), writer.index("result"))
+                        ),
+                        writer.start.payload.status.eq(
+                            Mux(flushing, protocol.Status.ERROR, protocol.Status.OK)
+                        ),
+                    ]
+                    with m.If(writer.start.valid & writer.start.ready):
+                        m.d.comb += self.results.ready.eq(~flushing)
+                        m.d.sync += [failed.eq(flushing), result.eq(self.results.payload)]
+                        m.next = "WRITE"
+                    with m.Elif(timer == self.timeout):
+                        m.d.sync += self.expired.eq(1)
+                    with m.Else():
+                        m.d.sync += timer.eq(timer + 1)
+                with m.Elif(queue.level == 0):
+                    m.d.sync += flushing.eq(0)
+            with m.State("WRITE"), m.If(written):
+                m.d.comb += queue.r_en.eq(1)
+                m.d.sync += self.finished.eq(~failed)
+                m.next = "WAIT"
+        with m.If(self.abort):
+            m.d.sync += flushing.eq(1)
+        return m

@@ -1,0 +1,250 @@
+"""The whole device behind its byte interface, and behind the pins of a UART."""
+
+from amaranth import Module, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec import protocol
+from adakern_spec.digest import GATEWARE_VERSION, spec_digest
+from adakern_spec.network import Fold, SpnShape
+from adakern_spec.parameters import block_size
+
+from .link.counters import Counters
+from .link.dispatcher import Dispatcher
+from .link.feeder import PixelFeeder
+from .link.framing import FrameReceiver, FrameSender
+from .link.layouts import LINE_BYTE
+from .link.replies import ReplyStore
+from .link.results import ResultCollector
+from .link.store import ParameterStore
+from .link.uart import UartReceiver, UartTransmitter
+from .link.window import RequestWindow
+
+TIMEOUT = 1 << 20
+"""Cycles that the engine has for whatever the link waits for: far more than any answer takes."""
+
+
+def identity(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> dict[str, int | bytes]:
+    """What the device says of itself: IDENTITY_FIELDS but the parameters' state."""
+    return {
+        "digest": spec_digest(shape),
+        "gateware_version": GATEWARE_VERSION,
+        "clock_hz": clock_hz,
+        "max_length": shape.max_length,
+        "height": shape.height,
+        "channels": shape.in_channels,
+        "outputs": shape.outputs,
+        "window": protocol.WINDOW,
+        "payload_max": protocol.PAYLOAD_MAX,
+        "multipliers": sum(fold.multipliers for fold in folds),
+        "interval": max(fold.interval(stage) for fold, stage in zip(folds, shape.stages, strict=True)),
+        "parameter_size": block_size(shape),
+    }
+
+
+class Accelerator(wiring.Component):
+    """Link and engine: bytes from the line in, bytes to the line out.
+
+    SYNC resets everything but the parameters, the counters and the receiver; a time-out resets the
+    engine.
+
+    Parameters
+    ----------
+    shape : SpnShape
+    folds : tuple of Fold
+        One per stage.
+    clock_hz : int
+        Told to the host, nothing else.
+    engine : Component
+        With the ports of `SpnEngine`; that of ``shape`` and ``folds`` by default.
+    timeout : int
+        Cycles.
+
+    Members
+    -------
+    rx : In(stream of LINE_BYTE)
+    line_break : In(1)
+        Forget the frame that is being received.
+    tx : Out(stream of 8 bits)
+    """
+
+    rx: In(stream.Signature(LINE_BYTE))
+    line_break: In(1)
+    tx: Out(stream.Signature(8))
+
+    def __init__(
+        self,
+        shape: SpnShape,
+        folds: tuple[Fold, ...],
+        clock_hz: int,
+        engine: wiring.Component | None = None,
+        timeout: int = TIMEOUT,
+    ) -> None:
+        self.shape = shape
+        self.folds = folds
+        self.clock_hz = clock_hz
+        self.timeout = timeout
+        if engine is None:
+            from .engines.spn import SpnEngine
+
+            engine = SpnEngine(shape, folds)
+        self.engine = engine
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        restart = Signal()
+        engine_reset = Signal()
+        engine = self.engine
+        receiver = FrameReceiver()
+        window = RequestWindow()
+        replies = ReplyStore()
+        sender = FrameSender()
+        dispatcher = Dispatcher(self.shape, identity(self.shape, self.folds, self.clock_hz), self.timeout)
+        collector = ResultCollector(self.timeout)
+        store = ParameterStore(block_size(self.shape))
+        counters = Counters()
+        feeder = PixelFeeder(self.shape.stages[0])
+
+        m.submodules.receiver = receiver
+        m.submodules.window = window
+        m.submodules.replies = replies
+        m.submodules.sender = sender
+        m.submodules.counters = counters
+        m.submodules.dispatcher = ResetInserter(restart)(dispatcher)
+        m.submodules.collector = ResetInserter(restart)(collector)
+        m.submodules.store = ResetInserter(engine_reset)(store)
+        m.submodules.feeder = ResetInserter(engine_reset)(feeder)
+        m.submodules.engine = ResetInserter(engine_reset)(engine)
+        m.d.comb += [restart.eq(window.restart), engine_reset.eq(window.restart | dispatcher.abort)]
+
+        wiring.connect(m, wiring.flipped(self.rx), receiver.bytes)
+        wiring.connect(m, receiver.frames, window.frames)
+        wiring.connect(m, receiver.payload, window.payload)
+        wiring.connect(m, window.requests, dispatcher.requests)
+        wiring.connect(m, window.data, dispatcher.data)
+        wiring.connect(m, window.accepted, replies.accepted)
+        wiring.connect(m, window.repeated, replies.repeated)
+        wiring.connect(m, dispatcher.parts, replies.responses)
+        wiring.connect(m, collector.parts, replies.results)
+        wiring.connect(m, replies.packet, sender.packet)
+        wiring.connect(m, sender.bytes, wiring.flipped(self.tx))
+        wiring.connect(m, dispatcher.store_write, store.write)
+        wiring.connect(m, dispatcher.store_read, store.read)
+        wiring.connect(m, store.bytes, dispatcher.store_bytes)
+        wiring.connect(m, dispatcher.pending, collector.jobs)
+        wiring.connect(m, dispatcher.bytes, feeder.bytes)
+        wiring.connect(m, dispatcher.jobs, engine.jobs)
+        wiring.connect(m, dispatcher.parameters, engine.parameters)
+        wiring.connect(m, feeder.pixels, engine.pixels)
+        wiring.connect(m, engine.results, collector.results)
+        m.d.comb += [
+            receiver.restart.eq(self.line_break),
+            window.finished.eq(replies.finished),
+            replies.synchronised.eq(window.synchronised),
+            replies.restart.eq(window.restart),
+            replies.epoch.eq(window.epoch),
+            sender.discard.eq(replies.discard),
+            dispatcher.store_crc.eq(store.crc),
+            dispatcher.busy.eq(engine.busy),
+            dispatcher.results_idle.eq(collector.idle),
+            dispatcher.expired.eq(collector.expired),
+            dispatcher.counters.eq(counters.values),
+            collector.parameter_crc.eq(dispatcher.parameter_crc),
+            collector.abort.eq(dispatcher.abort),
+            counters.events.busy.eq(engine.busy),
+            counters.events.stalls.eq(engine.stalled),
+            counters.events.maps.eq(collector.finished),
+            counters.events.frames_good.eq(receiver.frames.valid & receiver.frames.ready),
+            counters.events.frames_bad.eq(receiver.bad),
+            counters.events.frames_repeated.eq(window.repeated.valid),
+            counters.events.frames_stale.eq(window.stale),
+        ]
+        return m
+
+
+class ByteTop(wiring.Component):
+    """The accelerator at its byte interface: what the `verilator:` device simulates.
+
+    Parameters as in `Accelerator`.
+
+    Members
+    -------
+    rx : In(stream of 8 bits)
+    tx : Out(stream of 8 bits)
+    """
+
+    rx: In(stream.Signature(8))
+    tx: Out(stream.Signature(8))
+
+    def __init__(self, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, **options) -> None:
+        self.accelerator = Accelerator(shape, folds, clock_hz, **options)
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.accelerator = accelerator = self.accelerator
+        m.d.comb += [
+            accelerator.rx.payload.data.eq(self.rx.payload),
+            accelerator.rx.valid.eq(self.rx.valid),
+            self.rx.ready.eq(accelerator.rx.ready),
+        ]
+        wiring.connect(m, accelerator.tx, wiring.flipped(self.tx))
+        return m
+
+
+class UartTop(wiring.Component):
+    """The accelerator behind the pins of a UART (8N1).
+
+    Parameters
+    ----------
+    shape, folds, clock_hz
+        As in `Accelerator`.
+    baud : int
+        At most a quarter of ``clock_hz``.
+    flow_control : bool
+        Add RTS and CTS, active low as on the wire.
+
+    Members
+    -------
+    rx : In(1)
+    tx : Out(1)
+    rts : Out(1)
+        Low: the host may send.
+    cts : In(1)
+        Low: the host can receive.
+    """
+
+    def __init__(
+        self,
+        shape: SpnShape,
+        folds: tuple[Fold, ...],
+        clock_hz: int,
+        baud: int,
+        flow_control: bool = False,
+        **options,
+    ) -> None:
+        self.clock_hz = clock_hz
+        self.baud = baud
+        self.flow_control = flow_control
+        self.accelerator = Accelerator(shape, folds, clock_hz, **options)
+        handshake = {"rts": Out(1), "cts": In(1)} if flow_control else {}
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **handshake})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = UartReceiver(self.clock_hz, self.baud)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.clock_hz, self.baud)
+        m.submodules.accelerator = accelerator = self.accelerator
+        wiring.connect(m, receiver.bytes, accelerator.rx)
+        wiring.connect(m, accelerator.tx, transmitter.bytes)
+        m.d.comb += [
+            receiver.pin.eq(self.rx),
+            accelerator.line_break.eq(receiver.line_break),
+            self.tx.eq(transmitter.pin),
+        ]
+        if self.flow_control:
+            m.d.comb += [self.rts.eq(receiver.bytes.valid), transmitter.clear.eq(~self.cts)]
+        else:
+            m.d.comb += transmitter.clear.eq(1)
+        return m
