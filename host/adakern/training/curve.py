@@ -10,20 +10,19 @@ from matplotlib.figure import Figure
 
 from adakern.files import write_atomically
 
+Epochs = Sequence[dict[str, Any]]
+"""One entry per epoch: ``epoch``, ``loss``, ``scales`` (mean height, mean length), ``seconds`` and, where
+there are validation records, ``validation`` (figures by name)."""
 
-def save_curve(folder: Path, epochs: Sequence[dict[str, Any]]) -> None:
-    """Write ``curve.json`` and ``curve.png``: loss, validation figure and mean scales by epoch.
 
-    Each entry of ``epochs`` holds ``epoch``, ``loss``, ``scales`` (mean height, mean length) and, where
-    there are validation records, ``validation`` (figures by name).
-    """
+def save_curve(path: Path, epochs: Epochs) -> None:
+    """Write the curve as JSON."""
     text = json.dumps(list(epochs), indent=1)
-    write_atomically(folder / "curve.json", lambda path: path.write_text(text + "\n"))
-    figure = _draw(epochs)
-    write_atomically(folder / "curve.png", lambda path: FigureCanvasAgg(figure).print_png(path))
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
 
 
-def _draw(epochs: Sequence[dict[str, Any]]) -> Figure:
+def draw_curve(path: Path, epochs: Epochs) -> None:
+    """Write a PNG of the curve: losses and validation figures above, mean scales below."""
     figure = Figure(figsize=(7, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     numbers = [entry["epoch"] for entry in epochs]
@@ -37,4 +36,4 @@ def _draw(epochs: Sequence[dict[str, Any]]) -> Figure:
     lower.legend()
     lower.set_xlabel("epoch")
     lower.set_ylabel("mean scale")
-    return figure
+    write_atomically(path, lambda temporary: FigureCanvasAgg(figure).print_png(temporary))

@@ -21,7 +21,7 @@ from adakern_spec.errors import AdakernError, InputError
 from adakern_spec.numbers import SCALE
 
 from .checkpoint import Checkpoint
-from .curve import save_curve
+from .curve import draw_curve, save_curve
 from .objectives import metrics, task_loss
 from .settings import TrainingSettings
 
@@ -93,7 +93,7 @@ def train(
 ) -> TrainingResult:
     """Train an encoder on records with targets; everything it writes lies in the folder ``out``.
 
-    Writes ``checkpoint.safetensors`` and ``curve.json``/``curve.png`` after every epoch, at the end
+    Writes ``checkpoint.safetensors`` and ``curve.json`` after every epoch, at the end ``curve.png`` and
     ``encoder.safetensors``. A folder with a checkpoint of the same run (configuration, settings and
     data) is resumed and ends, at the same number of threads, with bitwise the same weights as a run
     that was never interrupted; the same seed always gives the same weights. ``validation`` records
@@ -118,11 +118,14 @@ def train(
                     entry = run.epoch()
                     bar.update(task, advance=1, figures=_summary(entry))
         except KeyboardInterrupt:
+            if run.curve:
+                draw_curve(out / "curve.png", run.curve)
             raise TrainingStopped(
                 f"stopped after epoch {len(run.curve)} of {settings.epochs}",
                 str(out),
                 "run it again to resume",
             ) from None
+    draw_curve(out / "curve.png", run.curve)
     save_encoder(out / ENCODER, run.encoder)
     return TrainingResult(run.encoder.eval(), out / ENCODER, tuple(run.curve))
 
@@ -198,7 +201,7 @@ class _Run:
         Checkpoint.of(self.encoder, self.optimiser, {**self.identity, "curve": self.curve}).save(
             self.out / CHECKPOINT
         )
-        save_curve(self.out, self.curve)
+        save_curve(self.out / "curve.json", self.curve)
         return entry
 
     def _batches(self) -> Iterator[_Batch]:

@@ -1,7 +1,6 @@
 """Losses and metrics of the three tasks; targets that are NaN were not measured and do not count."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
