@@ -1,0 +1,226 @@
+"""Conv stage: window generator, folded multipliers, requantisation (design part 1, "Conv stage")."""
+
+from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec.cycles import conv_credits, conv_latency, requantisers
+from adakern_spec.network import ConvShape, Fold
+from adakern_spec.parameters import CHANNEL_FIELDS, record_size
+
+from .macs import MacArray, sum_shape
+from .multiplier import MultiplierRow
+from .parameters import BYTES, ParameterRouter, RecordStore
+from .pixels import pixel_layout
+from .rounding import Requantise
+from .window import WindowGenerator
+
+
+class SerialRequantiser(wiring.Component):
+    """Turns the sums of a group into output values, a few channels per cycle.
+
+    A group's sums have ``steps`` cycles until the next ones come, so ``requantisers`` lanes suffice
+    where every sum of its own would idle most of the time.
+
+    Members
+    -------
+    sums : In(sum).array(pe)
+    done : In(1)
+    channels : In(byte stream)
+        Bias and shift of each output channel.
+    values : Out(values of a pixel)
+        While ``valid`` is 1.
+    valid : Out(1)
+    """
+
+    def __init__(self, shape: ConvShape, fold: Fold) -> None:
+        self.shape = shape
+        self.fold = fold
+        self.lanes = requantisers(shape, fold)
+        self.slots = fold.pe // self.lanes
+        self.layout = pixel_layout(shape.output_format, shape.out_channels, shape.radius)["values"].shape
+        super().__init__(
+            {
+                "sums": In(sum_shape(shape)).array(fold.pe),
+                "done": In(1),
+                "channels": In(BYTES),
+                "values": Out(self.layout),
+                "valid": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.store = store = RecordStore(CHANNEL_FIELDS, self.shape.out_channels, self.lanes)
+        wiring.connect(m, wiring.flipped(self.channels), store.bytes)
+
+        held = [Signal.like(total, name=f"held_{i}", reset_less=True) for i, total in enumerate(self.sums)]
+        active = Signal()
+        slot = Signal(range(self.slots))
+        turn = Signal(range(store.depth))
+        last_slot, last_turn = Signal(), Signal()
+        m.d.comb += [
+            last_slot.eq(slot == self.slots - 1),
+            last_turn.eq(turn == store.depth - 1),
+            store.address.eq(turn),
+        ]
+        with m.If(active):
+            m.d.sync += [
+                slot.eq(Mux(last_slot, 0, slot + 1)),
+                turn.eq(Mux(last_turn, 0, turn + 1)),
+                active.eq(~last_slot),
+            ]
+        with m.If(self.done):
+            m.d.sync += active.eq(1)
+            m.d.sync += [register.eq(total) for register, total in zip(held, self.sums, strict=True)]
+
+        results = []
+        for lane in range(self.lanes):
+            m.submodules[f"requantise_{lane}"] = requantise = Requantise(
+                sum_shape(self.shape), self.shape.output_format
+            )
+            value = Signal(sum_shape(self.shape), name=f"sum_{lane}", reset_less=True)
+            m.d.sync += value.eq(Array(held[lane :: self.lanes])[slot])
+            m.d.comb += [
+                requantise.sum.eq(value),
+                requantise.bias.eq(store.records[lane].bias),
+                requantise.shift.eq(store.records[lane].shift),
+            ]
+            results.append(requantise.result)
+        delay = 1 + requantise.latency
+
+        taken = Signal(delay)
+        finished = Signal(delay + 1)
+        values = Signal(self.layout, reset_less=True)
+        m.d.sync += [taken.eq(Cat(active, taken)), finished.eq(Cat(active & last_turn, finished))]
+        with m.If(taken[-1]):
+            m.d.sync += values.as_value().eq(Cat(values.as_value()[len(Cat(results)) :], results))
+        m.d.comb += [self.values.eq(values), self.valid.eq(finished[-1])]
+        return m
+
+
+class ConvStage(wiring.Component):
+    """One output pixel for one input pixel, blank for blank.
+
+    The output for a pixel comes ``delay`` pixels later, when its whole neighbourhood has passed; so a
+    map must be followed by as many pixels, blank or the next map's, and blank pixels may stand
+    anywhere but inside a map. The first outputs after a reset are blank.
+
+    A pixel is accepted at most every ``interval`` cycles, and only if the output queue has room for
+    everything under way: the pipeline behind never stalls.
+
+    Parameters
+    ----------
+    shape : ConvShape
+    fold : Fold
+    height : int
+        Rows of the maps.
+    multiplier : subclass of MultiplierRow
+
+    Members
+    -------
+    pixels : In(stream of pixels with ``in_channels`` values)
+    outputs : Out(stream of pixels with ``out_channels`` values)
+    parameters : In(byte stream)
+        This stage's part of the parameter block; not while pixels are under way.
+    """
+
+    def __init__(
+        self, shape: ConvShape, fold: Fold, height: int, multiplier: type[MultiplierRow] = MultiplierRow
+    ) -> None:
+        fold.check(shape)
+        self.shape = shape
+        self.fold = fold
+        self.height = height
+        self.multiplier = multiplier
+        self.input_layout = pixel_layout(shape.input_format, shape.in_channels, shape.radius)
+        self.output_layout = pixel_layout(shape.output_format, shape.out_channels, shape.radius)
+        super().__init__(
+            {
+                "pixels": In(stream.Signature(self.input_layout)),
+                "outputs": Out(stream.Signature(self.output_layout)),
+                "parameters": In(BYTES),
+            }
+        )
+
+    @property
+    def delay(self) -> int:
+        """Pixels from an input to the output of the same place."""
+        return self.shape.radius * (self.height + 1)
+
+    @property
+    def interval(self) -> int:
+        """Cycles between two pixels."""
+        return self.fold.interval(self.shape)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from accepting a pixel to offering the output that it completes."""
+        return conv_latency(self.shape, self.fold)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.window = window = WindowGenerator(self.shape, self.height)
+        m.submodules.macs = macs = MacArray(self.shape, self.fold, self.multiplier)
+        m.submodules.requantiser = requantiser = SerialRequantiser(self.shape, self.fold)
+        m.submodules.router = router = ParameterRouter(
+            [
+                self.shape.out_channels * self.shape.elements,
+                self.shape.out_channels * record_size(CHANNEL_FIELDS),
+            ]
+        )
+        wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
+        wiring.connect(m, router.sinks[0], macs.weights)
+        wiring.connect(m, router.sinks[1], requantiser.channels)
+
+        pixel = Signal(self.input_layout, reset_less=True)
+        push = Signal()
+        m.d.sync += [pixel.eq(self.pixels.payload), push.eq(self.pixels.valid & self.pixels.ready)]
+        m.d.comb += [
+            window.push.eq(push),
+            window.pixel.eq(pixel),
+            macs.load.eq(push),
+            macs.masks.eq(window.masks),
+        ]
+        m.d.comb += [sink.eq(word) for sink, word in zip(macs.window, window.window, strict=True)]
+        m.d.comb += [sink.eq(word) for sink, word in zip(requantiser.sums, macs.sums, strict=True)]
+        m.d.comb += requantiser.done.eq(macs.done)
+
+        self._admission(m)
+        self._queues(m, push, window.centre, requantiser)
+        return m
+
+    def _admission(self, m: Module) -> None:
+        """Accept a pixel if the multipliers will be free and its output has a place in the queue."""
+        credits = conv_credits(self.shape, self.fold)
+        free = Signal(range(credits + 1), init=credits)
+        countdown = Signal(range(self.interval))
+        accepted = self.pixels.valid & self.pixels.ready
+        returned = self.outputs.valid & self.outputs.ready
+        m.d.comb += self.pixels.ready.eq((free != 0) & (countdown == 0))
+        m.d.sync += free.eq(free - accepted + returned)
+        with m.If(accepted):
+            m.d.sync += countdown.eq(self.interval - 1)
+        with m.Elif(countdown != 0):
+            m.d.sync += countdown.eq(countdown - 1)
+
+    def _queues(self, m: Module, push: Signal, centre, requantiser: SerialRequantiser) -> None:
+        """Tags wait for the values of their pixel."""
+        credits = conv_credits(self.shape, self.fold)
+        m.submodules.tag_queue = tags = SyncFIFOBuffered(width=len(centre.as_value()), depth=credits)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=len(requantiser.values.as_value()), depth=credits)
+        pushed = Signal()
+        pop = self.outputs.valid & self.outputs.ready
+        m.d.sync += pushed.eq(push)
+        m.d.comb += [
+            tags.w_data.eq(centre),
+            tags.w_en.eq(pushed),
+            queue.w_data.eq(requantiser.values),
+            queue.w_en.eq(requantiser.valid),
+            self.outputs.payload.values.as_value().eq(queue.r_data),
+            self.outputs.payload.tags.as_value().eq(tags.r_data),
+            self.outputs.valid.eq(queue.r_rdy),
+            tags.r_en.eq(pop),
+            queue.r_en.eq(pop),
+        ]

@@ -1,0 +1,153 @@
+"""Folded multiply-accumulate array of a conv stage."""
+
+from amaranth import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec.cycles import mac_latency
+from adakern_spec.network import ConvShape, Fold
+from adakern_spec.numbers import ACTIVATION_BITS
+
+from ..fixed import shape_for, shape_of
+from .multiplier import AdderTree, MultiplierRow
+from .parameters import BYTES, WeightStore
+
+
+def sum_shape(shape: ConvShape) -> Shape:
+    """Exact sum of a window's products: every element and weight at its extreme."""
+    inputs, weights = shape.input_format, shape.weight_format
+    products = [x * w for x in (inputs.min, inputs.max) for w in (weights.min, weights.max)]
+    return shape_for(shape.elements * min(0, *products), shape.elements * max(products))
+
+
+class MacArray(wiring.Component):
+    """``simd`` elements of the window meet ``pe`` output channels in each cycle.
+
+    A window takes ``steps`` cycles for each group of ``pe`` channels, ``Fold.interval`` in all; the
+    first sums are there ``latency`` cycles after ``load``, those of the next group ``steps`` later.
+
+    Parameters
+    ----------
+    shape : ConvShape
+    fold : Fold
+    multiplier : subclass of MultiplierRow
+        The device's multipliers.
+
+    Members
+    -------
+    load : In(1)
+        The window is a new one from the next cycle on; at least ``Fold.interval`` cycles apart.
+    window, masks : In
+        As `WindowGenerator` has them.
+    weights : In(byte stream)
+    sums : Out(sum).array(pe)
+        Of one group, channel by channel, while ``done`` is 1.
+    done : Out(1)
+    """
+
+    def __init__(self, shape: ConvShape, fold: Fold, multiplier: type[MultiplierRow] = MultiplierRow) -> None:
+        fold.check(shape)
+        self.shape = shape
+        self.fold = fold
+        self.multiplier = multiplier
+        super().__init__(
+            {
+                "load": In(1),
+                "window": In(unsigned(ACTIVATION_BITS * shape.in_channels)).array(shape.kernel**2),
+                "masks": In(shape.kernel**2),
+                "weights": In(BYTES),
+                "sums": Out(sum_shape(shape)).array(fold.pe),
+                "done": Out(1),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        return mac_latency(self.shape, self.fold)
+
+    def elaborate(self, platform):
+        m = Module()
+        fold, steps = self.fold, self.fold.steps(self.shape)
+
+        active = Signal()
+        step = Signal(range(steps))
+        address = Signal(range(fold.interval(self.shape)))
+        last_step = Signal()
+        m.d.comb += last_step.eq(step == steps - 1)
+        with m.If(self.load):
+            m.d.sync += [active.eq(1), step.eq(0), address.eq(0)]
+        with m.Elif(active):
+            m.d.sync += step.eq(Mux(last_step, 0, step + 1))
+            with m.If(address == fold.interval(self.shape) - 1):
+                m.d.sync += active.eq(0)
+            with m.Else():
+                m.d.sync += address.eq(address + 1)
+
+        lanes = self._lanes(m, step)
+        sums, latency = self._sums(m, lanes, address)
+        first = self._delayed(m, "first", active & (step == 0), latency)
+        last = self._delayed(m, "last", active & last_step, latency + 1)
+        for index, total in enumerate(sums):
+            accumulator = Signal(sum_shape(self.shape), name=f"accumulator_{index}", reset_less=True)
+            m.d.sync += accumulator.eq(Mux(first, 0, accumulator) + total)
+            m.d.comb += self.sums[index].eq(accumulator)
+        m.d.comb += self.done.eq(last)
+        return m
+
+    def _delayed(self, m: Module, name: str, flag, cycles: int) -> Signal:
+        chain = Signal(cycles, name=name)
+        m.d.sync += chain.eq(Cat(flag, chain))
+        return chain[-1]
+
+    def _lanes(self, m: Module, step: Signal) -> Signal:
+        """Elements of the step, masked: a rank of registers after the selection, one after the mask."""
+        simd, steps = self.fold.simd, self.fold.steps(self.shape)
+        words = Array([self._elements(s * simd, (s + 1) * simd) for s in range(steps)])
+        masks = Array(
+            [
+                Cat(self.masks[e // self.shape.in_channels] for e in range(s * simd, (s + 1) * simd))
+                for s in range(steps)
+            ]
+        )
+        selected = Signal(simd * ACTIVATION_BITS, reset_less=True)
+        mask = Signal(simd, reset_less=True)
+        lanes = Signal(simd * ACTIVATION_BITS, reset_less=True)
+        m.d.sync += [
+            selected.eq(words[step]),
+            mask.eq(masks[step]),
+            lanes.eq(selected & Cat(bit.replicate(ACTIVATION_BITS) for bit in mask)),
+        ]
+        return lanes
+
+    def _elements(self, start: int, stop: int):
+        """Elements ``start`` to ``stop`` of the window, the first one in the low bits."""
+        channels, parts = self.shape.in_channels, []
+        while start < stop:
+            position, channel = divmod(start, channels)
+            count = min(stop - start, channels - channel)
+            parts.append(
+                self.window[position][channel * ACTIVATION_BITS : (channel + count) * ACTIVATION_BITS]
+            )
+            start += count
+        return Cat(parts)
+
+    def _sums(self, m: Module, lanes: Signal, address: Signal) -> tuple[list, int]:
+        """Sums over the lanes per channel, and their latency after the step."""
+        fold = self.fold
+        m.submodules.store = store = WeightStore(self.shape, fold)
+        wiring.connect(m, wiring.flipped(self.weights), store.bytes)
+        m.d.sync += store.address.eq(address)
+        sums, latency = [], 0
+        for index in range(fold.pe):
+            row = self.multiplier(
+                fold.simd, shape_of(self.shape.input_format), shape_of(self.shape.weight_format)
+            )
+            tree = AdderTree(fold.simd, row.product)
+            m.submodules[f"row_{index}"] = row
+            m.submodules[f"tree_{index}"] = tree
+            m.d.comb += [row.a.as_value().eq(lanes), row.b.as_value().eq(store.words[index])]
+            m.d.comb += [term.eq(product) for term, product in zip(tree.terms, row.products, strict=True)]
+            sums.append(tree.sum)
+            latency = 2 + row.latency + tree.latency
+        return sums, latency

@@ -1,0 +1,73 @@
+"""Meter: how long each map took, and how much of that was waiting for the link."""
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from .delay import DelayLine
+
+COUNTER_BITS = 32
+
+
+class MapMeter(wiring.Component):
+    """Counts cycles and stalls of the maps under way, several at a time.
+
+    The engine is a pure delay behind its first stage, so a stall holds a map up only if it comes
+    before the pixel that pushes the map out, ``pipeline`` cycles ahead of its answer: stalls are
+    counted with that delay at the end of a map and without it at the start.
+
+    Parameters
+    ----------
+    pipeline : int
+        Cycles from that pixel to the answer.
+    flights : int
+        Most maps under way.
+
+    Members
+    -------
+    first : In(1)
+        A map begins in this cycle.
+    stalled : In(1)
+    answered : In(1)
+        The oldest map's answer is there in this cycle.
+    cycles, stalls : Out(COUNTER_BITS)
+        Of the map that was answered, in the next cycle: the cycles from ``first`` to ``answered`` and
+        those of them stalled.
+    """
+
+    first: In(1)
+    stalled: In(1)
+    answered: In(1)
+    cycles: Out(COUNTER_BITS)
+    stalls: Out(COUNTER_BITS)
+
+    def __init__(self, pipeline: int, flights: int) -> None:
+        self.pipeline = pipeline
+        self.flights = flights
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.late = late = DelayLine(1, self.pipeline, blank=True)
+        m.submodules.starts = starts = SyncFIFOBuffered(width=2 * COUNTER_BITS, depth=max(self.flights, 3))
+        now = Signal(COUNTER_BITS)
+        stalls = Signal(COUNTER_BITS)
+        late_stalls = Signal(COUNTER_BITS)
+        m.d.comb += [
+            late.advance.eq(1),
+            late.input.eq(self.stalled),
+            starts.w_data.eq(stalls << COUNTER_BITS | now),
+            starts.w_en.eq(self.first),
+            starts.r_en.eq(self.answered),
+        ]
+        m.d.sync += [
+            now.eq(now + 1),
+            self.cycles.eq(now - starts.r_data[:COUNTER_BITS]),
+            self.stalls.eq(late_stalls - starts.r_data[COUNTER_BITS:]),
+        ]
+        with m.If(self.stalled):
+            m.d.sync += stalls.eq(stalls + 1)
+        with m.If(late.output):
+            m.d.sync += late_stalls.eq(late_stalls + 1)
+        return m

@@ -1,0 +1,99 @@
+"""Rounding shift and requantisation (design part 1)."""
+
+from amaranth import C, Cat, Module, Signal, signed, unsigned
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec.cycles import REQUANTISE_LATENCY, ROUND_SHIFT_LATENCY
+from adakern_spec.numbers import ACCUMULATOR_BITS, BIAS, Format
+from adakern_spec.parameters import SHIFT_BITS
+
+from ..fixed import saturate, shape_of
+
+
+class RoundShift(wiring.Component):
+    """``rs(value, shift)`` in ``latency`` cycles, a new pair in each.
+
+    Uses rs(v, s) = floor((floor(2v / 2^s) + 1) / 2), which needs no shifted half and is right for
+    s = 0 too. The shifter takes two ranks: multiples of 8, then the rest.
+
+    Members
+    -------
+    value : In(shape)
+    shift : In(0 … SHIFT_MAX)
+    result : Out(shape)
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        super().__init__({"value": In(shape), "shift": In(SHIFT_BITS), "result": Out(shape)})
+
+    @property
+    def latency(self) -> int:
+        return ROUND_SHIFT_LATENCY
+
+    def elaborate(self, platform):
+        m = Module()
+        low = 3
+        doubled = Shape(self.shape.width + 1, self.shape.signed)
+        coarse = Signal(doubled, reset_less=True)
+        fine = Signal(doubled, reset_less=True)
+        fine_shift = Signal(low, reset_less=True)
+        result = Signal(self.shape, reset_less=True)
+        m.d.sync += [
+            coarse.eq((self.value << 1) >> Cat(C(0, low), self.shift[low:])),
+            fine_shift.eq(self.shift[:low]),
+            fine.eq(coarse >> fine_shift),
+            result.eq((fine + 1) >> 1),
+        ]
+        m.d.comb += self.result.eq(result)
+        return m
+
+
+class Requantise(wiring.Component):
+    """``saturate(rs(sum + bias, shift))`` in ``latency`` cycles, a new value in each.
+
+    The accumulator ``sum + bias`` has 32 bits: a network that needs more is refused when it is
+    quantised.
+
+    Members
+    -------
+    sum : In(shape)
+    bias : In(signed 32 bit)
+    shift : In(0 … SHIFT_MAX)
+    result : Out(fmt)
+    """
+
+    def __init__(self, shape: Shape, fmt: Format) -> None:
+        self.format = fmt
+        super().__init__(
+            {
+                "sum": In(shape),
+                "bias": In(shape_of(BIAS)),
+                "shift": In(unsigned(SHIFT_BITS)),
+                "result": Out(shape_of(fmt)),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        return REQUANTISE_LATENCY
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.round_shift = round_shift = RoundShift(signed(ACCUMULATOR_BITS))
+        total = Signal(signed(ACCUMULATOR_BITS), reset_less=True)
+        shift = Signal(SHIFT_BITS, reset_less=True)
+        result = Signal(shape_of(self.format), reset_less=True)
+        m.d.comb += [
+            round_shift.value.eq(total),
+            round_shift.shift.eq(shift),
+            self.result.eq(result),
+        ]
+        m.d.sync += [
+            total.eq(self.sum + self.bias),
+            shift.eq(self.shift),
+            result.eq(saturate(round_shift.result, self.format)),
+        ]
+        return m

@@ -1,0 +1,150 @@
+"""Sequencer: turns jobs and bare pixels into the paced pixel stream of the conv stages."""
+
+from amaranth import Module, Mux, Signal, unsigned
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec.cycles import pace, padding, separation
+from adakern_spec.network import Fold, SpnShape
+from adakern_spec.numbers import LENGTH_BITS
+
+from .pixels import input_layout, pixel_layout
+
+
+class Sequencer(wiring.Component):
+    """Tags the pixels of each job's map and sends one every ``pace`` cycles.
+
+    After a map, blank pixels push it through the stages, unless the next map is there and does that.
+    Inside a map nothing but its own pixels is sent: if one is missing, all stages wait. A map so short
+    that it would end before the scale head has finished the one before is held back by whole columns
+    (`separation`).
+
+    Latency: a pixel accepted in one cycle is offered in the next.
+
+    Members
+    -------
+    jobs : In(stream of the next map's length, 1 … max_length)
+        One is accepted ahead, so that maps follow each other without a gap.
+    room : In(1)
+        Another job may be accepted.
+    pixels : In(stream of a pixel's values)
+        ``height * length`` per job, length-major.
+    tagged : Out(stream of pixels)
+    first : Out(1)
+        The first pixel of a map is accepted in this cycle.
+    stalled : Out(1)
+        A pixel is due in the middle of a map and not there.
+    """
+
+    def __init__(self, shape: SpnShape, folds: tuple[Fold, ...]) -> None:
+        self.shape = shape
+        self.folds = folds
+        stage = shape.stages[0]
+        self.radius = stage.radius
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(unsigned(LENGTH_BITS))),
+                "room": In(1),
+                "pixels": In(stream.Signature(input_layout(shape))),
+                "tagged": Out(
+                    stream.Signature(pixel_layout(stage.input_format, shape.in_channels, stage.radius))
+                ),
+                "first": Out(1),
+                "stalled": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        interval = pace(self.shape, self.folds)
+        countdown = Signal(range(interval))
+        sent = Signal()
+        due, accepted, blank = Signal(), Signal(), Signal()
+        m.d.comb += due.eq((countdown == 0) & (~sent | self.tagged.ready))
+        with m.If(accepted | blank):
+            m.d.sync += [countdown.eq(interval - 1), sent.eq(1)]
+        with m.Else():
+            with m.If(countdown != 0):
+                m.d.sync += countdown.eq(countdown - 1)
+            with m.If(self.tagged.ready):
+                m.d.sync += sent.eq(0)
+        m.d.comb += self.tagged.valid.eq(sent)
+
+        loaded = Signal()
+        begun = Signal()
+        may_begin = Signal()
+        m.d.comb += [
+            self.pixels.ready.eq(due & loaded & (begun | may_begin)),
+            accepted.eq(self.pixels.ready & self.pixels.valid),
+            self.first.eq(accepted & ~begun),
+            self.stalled.eq(due & begun & ~self.pixels.valid),
+        ]
+        last, columns_after = self._map(m, loaded, begun, accepted)
+        self._separate(m, may_begin, columns_after, accepted & last)
+
+        drain = padding(self.shape)
+        undrained = Signal(range(drain + 1))
+        m.d.comb += blank.eq(due & ~begun & ~accepted & (undrained != 0))
+        with m.If(accepted):
+            m.d.sync += undrained.eq(drain)
+        with m.Elif(blank):
+            m.d.sync += undrained.eq(undrained - 1)
+        return m
+
+    def _map(self, m: Module, loaded: Signal, begun: Signal, accepted: Signal) -> tuple[Signal, Signal]:
+        """Place of the next pixel in its map: whether it is the last, and the columns after its own."""
+        height, radius = self.shape.height, self.radius
+        length = Signal(LENGTH_BITS, reset_less=True)
+        ahead = Signal()
+        m.d.comb += self.jobs.ready.eq(~ahead & self.room)
+        with m.If(self.jobs.ready):
+            m.d.sync += [ahead.eq(self.jobs.valid), length.eq(self.jobs.payload)]
+
+        row = Signal(range(height))
+        before = Signal(range(radius + 1))
+        columns_after = Signal(LENGTH_BITS, reset_less=True)
+        last_row, last = Signal(), Signal()
+        m.d.comb += [last_row.eq(row == height - 1), last.eq(last_row & (columns_after == 0))]
+        with m.If(accepted):
+            m.d.sync += [begun.eq(1), row.eq(Mux(last_row, 0, row + 1))]
+            with m.If(last_row):
+                m.d.sync += [
+                    before.eq(Mux(before == radius, radius, before + 1)),
+                    columns_after.eq(columns_after - 1),
+                ]
+            with m.If(last):
+                m.d.sync += [loaded.eq(0), begun.eq(0)]
+        with m.If(~loaded | (accepted & last)), m.If(ahead):
+            m.d.sync += [ahead.eq(0), loaded.eq(1), before.eq(0), columns_after.eq(length - 1)]
+
+        payload = Signal.like(self.tagged.payload, reset_less=True)
+        tags = payload.tags
+        m.d.comb += self.tagged.payload.eq(payload)
+        with m.If(~self.tagged.valid | self.tagged.ready):
+            m.d.sync += [
+                payload.values.eq(self.pixels.payload),
+                tags.real.eq(accepted),
+                tags.last.eq(accepted & last),
+            ]
+            if radius:
+                m.d.sync += [
+                    tags.before.eq(before),
+                    tags.after.eq(Mux(columns_after > radius, radius, columns_after)),
+                ]
+        return last, columns_after
+
+    def _separate(self, m: Module, may_begin: Signal, columns_after: Signal, ended: Signal) -> None:
+        """Hold a map back that would end less than `separation` columns after the one before."""
+        columns = separation(self.shape, self.folds)
+        interval = pace(self.shape, self.folds)
+        column = self.shape.height * interval
+        owed = Signal(range(columns))
+        timer = Signal(range(column + interval - 1))
+        m.d.comb += may_begin.eq(columns_after >= owed)
+        with m.If(ended):
+            # The first pixel is due one interval after the last map's last.
+            m.d.sync += [owed.eq(columns - 1), timer.eq(column + interval - 2)]
+        with m.Elif(owed != 0):
+            m.d.sync += timer.eq(timer - 1)
+            with m.If(timer == 0):
+                m.d.sync += [timer.eq(column - 1), owed.eq(owed - 1)]

@@ -1,0 +1,166 @@
+"""Scale prediction network: maps in, scales and kernel sizes out."""
+
+from amaranth import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec import cycles
+from adakern_spec.errors import ShapeError
+from adakern_spec.network import Fold, SpnShape
+from adakern_spec.numbers import KERNEL, LENGTH_BITS, SCALE
+from adakern_spec.parameters import DIRECTION_FIELDS, DIRECTIONS, HEAD_FIELDS, record_size, stage_size
+
+from ..blocks.conv import ConvStage
+from ..blocks.meter import COUNTER_BITS, MapMeter
+from ..blocks.multiplier import MultiplierRow
+from ..blocks.parameters import BYTES, ParameterRouter
+from ..blocks.pixels import input_layout
+from ..blocks.scale import GlobalAverage, KernelSize, ScaleHead
+from ..blocks.sequencer import Sequencer
+from ..fixed import shape_of
+
+RESULT_LAYOUT = data.StructLayout(
+    {
+        "cycles": COUNTER_BITS,
+        "stalls": COUNTER_BITS,
+        "scales": data.ArrayLayout(shape_of(SCALE), len(DIRECTIONS)),
+        "kernels": data.ArrayLayout(shape_of(KERNEL), len(DIRECTIONS)),
+    }
+)
+"""Answer for a map, height first. ``cycles`` from the map's first pixel to the answer, ``stalls`` those
+of them in which the engine waited for a pixel: their difference is `adakern_spec.cycles.latency`."""
+
+
+class SpnEngine(wiring.Component):
+    """Conv stages in lock-step, global average, scale head, kernel sizes.
+
+    Maps of any length up to ``max_length`` follow each other without a bubble; timing:
+    `adakern_spec.cycles`. A consumer that does not take results stops new jobs, never a map under way,
+    and nothing is lost. A reset drops the maps under way and keeps the parameters.
+
+    Parameters
+    ----------
+    shape : SpnShape
+    folds : tuple of Fold
+        One per stage.
+    multiplier : subclass of MultiplierRow
+        The device's multipliers.
+
+    Members
+    -------
+    jobs : In(stream of the next map's length, 1 … max_length)
+    pixels : In(stream of a pixel's values)
+        ``height * length`` per job, length-major.
+    parameters : In(byte stream)
+        A whole parameter block, while ``busy`` is 0; a further one starts over.
+    results : Out(stream of RESULT_LAYOUT)
+        One per job, in order.
+    busy : Out(1)
+        From accepting a job until its result is taken.
+    stalled : Out(1)
+        A pixel is due in the middle of a map and not there.
+    """
+
+    def __init__(
+        self, shape: SpnShape, folds: tuple[Fold, ...], multiplier: type[MultiplierRow] = MultiplierRow
+    ) -> None:
+        if len(folds) != len(shape.stages):
+            raise ShapeError(
+                f"{len(folds)} folds", "engine", f"give one for each of {len(shape.stages)} stages"
+            )
+        self.shape = shape
+        self.folds = folds
+        self.multiplier = multiplier
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(unsigned(LENGTH_BITS))),
+                "pixels": In(stream.Signature(input_layout(shape))),
+                "parameters": In(BYTES),
+                "results": Out(stream.Signature(RESULT_LAYOUT)),
+                "busy": Out(1),
+                "stalled": Out(1),
+            }
+        )
+
+    def latency(self, length: int) -> int:
+        """Cycles from a map's first pixel to its answer, stalls aside."""
+        return cycles.latency(self.shape, self.folds, length)
+
+    def interval(self, length: int) -> int:
+        """Cycles per map of ``length`` back to back."""
+        return cycles.interval(self.shape, self.folds, length)
+
+    def elaborate(self, platform):
+        m = Module()
+        shape = self.shape
+        m.submodules.sequencer = sequencer = Sequencer(shape, self.folds)
+        stages = [
+            ConvStage(stage, fold, shape.height, self.multiplier)
+            for stage, fold in zip(shape.stages, self.folds, strict=True)
+        ]
+        m.submodules.average = average = GlobalAverage(shape)
+        m.submodules.head = head = ScaleHead(shape.outputs)
+        m.submodules.kernel = kernel = KernelSize(shape.outputs)
+        m.submodules.router = router = ParameterRouter(
+            [
+                *map(stage_size, shape.stages),
+                shape.outputs * record_size(HEAD_FIELDS),
+                len(DIRECTIONS) * record_size(DIRECTION_FIELDS),
+            ]
+        )
+
+        wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
+        for sink, block in zip(router.sinks, [*stages, head, kernel], strict=True):
+            wiring.connect(m, sink, block.parameters)
+
+        wiring.connect(m, wiring.flipped(self.jobs), sequencer.jobs)
+        wiring.connect(m, wiring.flipped(self.pixels), sequencer.pixels)
+        pixels = sequencer.tagged
+        for index, stage in enumerate(stages):
+            m.submodules[f"stage_{index}"] = stage
+            wiring.connect(m, pixels, stage.pixels)
+            pixels = stage.outputs
+        wiring.connect(m, pixels, average.pixels)
+        wiring.connect(m, average.means, head.means)
+        wiring.connect(m, head.scales, kernel.scales)
+        m.d.comb += self.stalled.eq(sequencer.stalled)
+        self._results(m, sequencer, kernel)
+        return m
+
+    def _results(self, m: Module, sequencer: Sequencer, kernel: KernelSize) -> None:
+        """Collect the answer, measure the map, queue the result; keep count of the maps under way."""
+        flights = cycles.flights(self.shape, self.folds)
+        m.submodules.meter = meter = MapMeter(cycles.pipeline_latency(self.shape, self.folds), flights)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=RESULT_LAYOUT.size, depth=flights)
+        result = Signal(RESULT_LAYOUT)
+        scales = Signal.like(result.scales.as_value(), reset_less=True)
+        kernels = Signal.like(result.kernels.as_value(), reset_less=True)
+        second = Signal()
+        finished = Signal()
+        m.d.comb += [
+            kernel.sizes.ready.eq(1),
+            meter.first.eq(sequencer.first),
+            meter.stalled.eq(sequencer.stalled),
+            meter.answered.eq(kernel.sizes.valid & second),
+            result.cycles.eq(meter.cycles),
+            result.stalls.eq(meter.stalls),
+            result.scales.as_value().eq(scales),
+            result.kernels.as_value().eq(kernels),
+            queue.w_data.eq(result),
+            queue.w_en.eq(finished),
+            self.results.payload.as_value().eq(queue.r_data),
+            self.results.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.results.ready),
+        ]
+        m.d.sync += finished.eq(meter.answered)
+        with m.If(kernel.sizes.valid):
+            m.d.sync += second.eq(~second)
+            for register, value in ((scales, kernel.sizes.p.scale), (kernels, kernel.sizes.p.kernel)):
+                m.d.sync += register.eq((register >> len(value)) | (value << (len(register) - len(value))))
+
+        under_way = Signal(range(flights + 1))
+        accepted = self.jobs.valid & self.jobs.ready
+        returned = self.results.valid & self.results.ready
+        m.d.comb += [sequencer.room.eq(under_way != flights), self.busy.eq(under_way != 0)]
+        m.d.sync += under_way.eq(under_way + accepted - returned)

@@ -1,0 +1,138 @@
+"""Cycles of the SPN engine as closed formulas (design part 3).
+
+The constants are the register ranks of the gateware's blocks, which take them from here; tests hold
+every formula to the simulation, exactly.
+
+All stages run in lock-step: one pixel every `pace` cycles, that of the slowest stage, blank pixels of
+the padding included. So a map's result comes a fixed time after its first pixel, whatever is in front
+of it or behind; waiting for the link adds exactly the cycles waited.
+"""
+
+from collections.abc import Sequence
+
+from .network import ConvShape, Fold, SpnShape
+from .numbers import BASE, MEAN
+from .parameters import DIRECTIONS
+
+MULTIPLIER_LATENCY = 3
+"""Input, pipeline and output registers of a DSP block."""
+
+ROUND_SHIFT_LATENCY = 3
+"""Coarse shift, fine shift, rounding."""
+
+REQUANTISE_LATENCY = 1 + ROUND_SHIFT_LATENCY + 1
+"""Bias, rounding shift, saturation."""
+
+FIFO_LATENCY = 2
+"""Cycles from writing into an empty queue to its output."""
+
+SEQUENCER_LATENCY = 1
+
+
+def adder_tree_latency(terms: int) -> int:
+    """Ranks of a registered binary tree."""
+    return (terms - 1).bit_length()
+
+
+def mac_latency(stage: ConvShape, fold: Fold) -> int:
+    """Cycles from loading a window to the sums of the first group.
+
+    Window, selection, mask, products, adder tree, accumulation of every step.
+    """
+    return 3 + MULTIPLIER_LATENCY + adder_tree_latency(fold.simd) + fold.steps(stage)
+
+
+def requantisers(stage: ConvShape, fold: Fold) -> int:
+    """Fewest that serve a group's sums before the next group's come."""
+    return next(n for n in range(1, fold.pe + 1) if fold.pe % n == 0 and fold.pe // n <= fold.steps(stage))
+
+
+def conv_latency(stage: ConvShape, fold: Fold) -> int:
+    """Cycles from accepting a pixel to offering the output that it completes.
+
+    Input register, sums of the last group, held, one requantised value after another, queue.
+    """
+    last_group = fold.interval(stage) - fold.steps(stage)
+    serial = 1 + fold.pe // requantisers(stage, fold) + REQUANTISE_LATENCY
+    return 1 + mac_latency(stage, fold) + last_group + 1 + serial + FIFO_LATENCY
+
+
+def conv_credits(stage: ConvShape, fold: Fold) -> int:
+    """Pixels under way in a stage that accepts one every interval; at least what its queue needs."""
+    return max(4, -(-(conv_latency(stage, fold) + 1) // fold.interval(stage)))
+
+
+def pace(shape: SpnShape, folds: Sequence[Fold]) -> int:
+    """Cycles from one pixel to the next: those of the slowest stage."""
+    return max(fold.interval(stage) for stage, fold in zip(shape.stages, folds, strict=True))
+
+
+def padding(shape: SpnShape) -> int:
+    """Pixels, blank or the next map's, that must follow a map to push it through all stages."""
+    return sum(stage.radius * (shape.height + 1) for stage in shape.stages)
+
+
+SERIAL_OVERHEAD = 1
+"""Cycles of a serial divider or multiplier beside one for each bit: accepting the operands."""
+
+AVERAGE_LATENCY = 3 + MEAN.bits + SERIAL_OVERHEAD
+"""From a map's last pixel to its first mean: input, totals and numerator registers, division."""
+
+SCALE_LATENCY = MEAN.bits + SERIAL_OVERHEAD + ROUND_SHIFT_LATENCY + 3
+"""From a mean to its scale: multiplication, rounding shift, its end, offset, clamp."""
+
+KERNEL_LATENCY = 1 + BASE.bits + SERIAL_OVERHEAD + 2
+"""From a scale to its kernel size: multiplication, rounding, clamp."""
+
+
+def head_latency(shape: SpnShape) -> int:
+    """Cycles from the map's last pixel, offered to the global average, to the answer.
+
+    The slower unit works twice, with a cycle to send and one to fetch the next parameters: the scale
+    head for two outputs, else the kernel sizes, which have the scale already.
+    """
+    once = AVERAGE_LATENCY + SCALE_LATENCY + KERNEL_LATENCY
+    return once + (SCALE_LATENCY + 2 if shape.outputs == len(DIRECTIONS) else KERNEL_LATENCY + 1)
+
+
+def pipeline_latency(shape: SpnShape, folds: Sequence[Fold]) -> int:
+    """Cycles from accepting the last pixel that pushes a map through to the map's answer."""
+    stages = sum(conv_latency(stage, fold) for stage, fold in zip(shape.stages, folds, strict=True))
+    return SEQUENCER_LATENCY + stages + head_latency(shape)
+
+
+def separation(shape: SpnShape, folds: Sequence[Fold]) -> int:
+    """Columns from the end of a map to the end of the next, so that the head has finished."""
+    return -(-head_latency(shape) // (shape.height * pace(shape, folds)))
+
+
+def latency(shape: SpnShape, folds: Sequence[Fold], length: int) -> int:
+    """Cycles from a map's first pixel to its result, without those spent waiting for pixels."""
+    pixels = shape.pixels(length) - 1 + padding(shape)
+    return pixels * pace(shape, folds) + pipeline_latency(shape, folds)
+
+
+def interval(shape: SpnShape, folds: Sequence[Fold], length: int) -> int:
+    """Cycles per map of ``length`` back to back."""
+    columns = max(length, separation(shape, folds))
+    return shape.pixels(columns) * pace(shape, folds)
+
+
+def flights(shape: SpnShape, folds: Sequence[Fold]) -> int:
+    """Maps under way that back-to-back streaming needs.
+
+    The most are under way where the time between them stops to shrink with their length. One more for
+    the job that is accepted ahead, one for the result on its way out.
+    """
+    shortest = separation(shape, folds)
+    return -(-latency(shape, folds, shortest) // interval(shape, folds, shortest)) + 2
+
+
+def multipliers(folds: Sequence[Fold]) -> int:
+    """Multipliers of all stages; one per product in a cycle."""
+    return sum(fold.multipliers for fold in folds)
+
+
+def utilisation(shape: SpnShape, folds: Sequence[Fold], length: int) -> float:
+    """Useful products per multiplier and cycle, back to back."""
+    return shape.macs(length) / (multipliers(folds) * interval(shape, folds, length))
