@@ -20,7 +20,7 @@ from .calibration import Calibration, calibrate_activations, set_formats
 from .export import to_parameters
 from .golden import GoldenNetwork, GoldenResult, GoldenStage, golden
 from .layers import QuantisedSpn
-from .measure import compare, error_shares
+from .measure import compare, error_shares, layer_formats, layer_values
 from .restore import float_model
 from .support import Float, checked_kernel, unwrap
 from .tuning import Progress, fine_tune
@@ -67,7 +67,7 @@ def quantise(
     """
     source = unwrap(network, pool)
     kernel = checked_kernel(source.spn)
-    data = calibration.activation_maps(source)
+    data = calibration if source.encoder is None else calibration.activation_maps(source.encoder)
     signed = data.smallest() < 0
     shape = SpnShape(source.spn.channels, data.maps.shape[2], kernel, weight_bits, signed, max_length)
     formats = [Format(ACTIVATION_BITS, signed), *(stage.output_format for stage in shape.stages)]
@@ -87,11 +87,12 @@ def quantise(
             progress=progress,
         )
     parameters, fractions = to_parameters(rounded, source.pool)
+    values = layer_values(parameters, fractions, source.spn, data)
     report = QuantisationReport(
         method=method,
         weight_bits=weight_bits,
         maps=len(data.lengths),
-        layers=compare(parameters, fractions, source.spn, data),
+        layers=compare(layer_formats(parameters, fractions), values),
         shares=error_shares(parameters, fractions, rounded.to_float(source.spn), data),
     )
     return Artifact(

@@ -12,11 +12,10 @@ from adakern_spec.errors import InputError, ShapeError
 from adakern_spec.network import ConvShape
 from adakern_spec.numbers import ACCUMULATOR, SHIFT_MAX, Format
 
-from ..models.encoder import predict
+from ..models.encoder import AdaptiveEncoder, predict
 from ..models.masking import length_mask
 from ..models.spn import ScalePredictionNetwork
 from .layers import QuantisedSpn
-from .support import Float
 
 BATCH = 32
 """Maps calibrated at once: bounds the memory, changes no result."""
@@ -56,14 +55,12 @@ class Calibration:
             float((maps * length_mask(lengths, maps.shape[3])).min()) for maps, lengths in self.batches()
         )
 
-    def activation_maps(self, network: Float) -> "Calibration":
+    def activation_maps(self, encoder: AdaptiveEncoder) -> "Calibration":
         """What the SPN sees of this data: the activation maps of every iteration of the encoder."""
-        if network.encoder is None:
-            return self
         maps: list[Tensor] = []
         lengths: list[Tensor] = []
         for batch, batch_lengths in self.batches():
-            _, trace = predict(network.encoder, batch, batch_lengths)
+            _, trace = predict(encoder, batch, batch_lengths)
             maps += trace.maps
             lengths += [batch_lengths] * len(trace.maps)
         return Calibration(torch.cat(maps), torch.cat(lengths))

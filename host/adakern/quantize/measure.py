@@ -1,7 +1,8 @@
 """Measures the integer network against the float one."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,40 +31,60 @@ def layer_formats(parameters: SpnParameters, fractions: Sequence[int]) -> dict[s
 
 
 def to_integers(values: Tensor, fmt: Format) -> Tensor:
-    """floor(v · 2^frac + 1/2) as float64, not yet saturated."""
+    """floor(v · 2^frac + 1/2) as float64, not saturated."""
     return torch.floor(values.double() * 2.0**fmt.frac + 0.5)
 
 
+@dataclass(frozen=True)
+class LayerValues:
+    """One layer over a batch: ``floats`` float64, ``integers``, ``cut`` (saturated there) and ``valid``.
+
+    Equal shapes: [B, C, H, L], or [B, 2] for the scales.
+    """
+
+    floats: Tensor
+    integers: Tensor
+    cut: Tensor
+    valid: Tensor
+
+
 @torch.no_grad()
-def compare(
+def layer_values(
     parameters: SpnParameters, fractions: Sequence[int], spn: ScalePredictionNetwork, data: Calibration
-) -> tuple[LayerComparison, ...]:
-    """Every layer's integers against the float network's values, over the valid positions of ``data``.
+) -> Iterator[tuple[LayerValues, ...]]:
+    """For each batch of ``data`` every layer's integers and float values, in the order of `layer_formats`.
 
     The integers come from the golden model; each layer gets the integers of the one before, so the
-    errors add up along the network. A scale counts as saturated at a bound of the clamp.
+    errors add up along the network. A scale counts as cut at a bound of the clamp.
     """
     spn = copy.deepcopy(spn).double()
     network = GoldenNetwork(parameters)
-    formats = layer_formats(parameters, fractions)
-    meters = {name: LayerMeter(name, fmt) for name, fmt in formats.items()}
+    fmt = layer_formats(parameters, fractions)["input"]
     for maps, lengths in data.batches():
-        maps = maps.double()
-        wide = to_integers(maps, formats["input"])
-        quantised = wide.clamp(formats["input"].min, formats["input"].max)
+        mask = length_mask(lengths, maps.shape[3]).bool()
+        wide = to_integers(maps, fmt)
+        quantised = wide.clamp(fmt.min, fmt.max)
         result = network(quantised, lengths)
-        floats = [*float_stages(spn, maps, lengths), spn(maps, lengths)]
-        integers = [quantised, *(stage.outputs for stage in result.stages), result.scales]
-        cut = [
-            wide != quantised,
-            *(stage.rounded > stage.outputs for stage in result.stages),
-            (result.scales == SCALE_MIN) | (result.scales == SCALE_MAX),
-        ]
-        valid = length_mask(lengths, maps.shape[3]).bool()
-        for meter, exact, integer, clipped in zip(meters.values(), floats, integers, cut, strict=True):
-            where = valid.expand_as(exact) if exact.ndim == 4 else torch.ones_like(exact, dtype=torch.bool)
-            meter.add(exact[where].numpy(), integer[where].numpy(), int(clipped[where].sum()))
-    return tuple(meter.result() for meter in meters.values())
+        integers = [quantised * mask, *(stage.outputs for stage in result.stages)]
+        cut = [wide != quantised, *(stage.rounded > stage.outputs for stage in result.stages)]
+        stages = zip(float_stages(spn, maps.double(), lengths), integers, cut, strict=True)
+        clamped = (result.scales == SCALE_MIN) | (result.scales == SCALE_MAX)
+        yield (
+            *(LayerValues(*values, mask.expand_as(values[0])) for values in stages),
+            LayerValues(spn(maps.double(), lengths), result.scales, clamped, torch.ones_like(clamped)),
+        )
+
+
+def compare(
+    formats: Mapping[str, Format], batches: Iterable[tuple[LayerValues, ...]]
+) -> tuple[LayerComparison, ...]:
+    """Comparison of every layer over the valid positions of all batches of `layer_values`."""
+    meters = [LayerMeter(name, fmt) for name, fmt in formats.items()]
+    for layers in batches:
+        for meter, layer in zip(meters, layers, strict=True):
+            valid = layer.valid
+            meter.add(layer.floats[valid].numpy(), layer.integers[valid].numpy(), int(layer.cut[valid].sum()))
+    return tuple(meter.result() for meter in meters)
 
 
 @torch.no_grad()

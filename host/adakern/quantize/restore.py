@@ -40,9 +40,8 @@ def float_model(artifact: Artifact) -> AdaptiveEncoder | ScalePredictionNetwork:
     return model.eval()
 
 
-def float_spn(artifact: Artifact) -> ScalePredictionNetwork:
+def spn_of(model: AdaptiveEncoder | ScalePredictionNetwork) -> ScalePredictionNetwork:
     """The float scale prediction network alone."""
-    model = float_model(artifact)
     spn = model.spn if isinstance(model, AdaptiveEncoder) else model
     assert isinstance(spn, ScalePredictionNetwork)
     return spn
