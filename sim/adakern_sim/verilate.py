@@ -52,7 +52,7 @@ COMMON_FLAGS = (TARGET, LANGUAGE, "-fPIC", "-fvisibility=hidden")
 
 FAST_FLAGS = ("-O3", *COMMON_FLAGS)
 SLOW_FLAGS = ("-O0", *COMMON_FLAGS)
-"""For Verilator's ``__Slow`` files, which run once, and its trace set-up."""
+"""For what runs once: Verilator's ``__Slow`` files and its own runtime."""
 
 HARNESS_FOLDER = Path(__file__).parent
 RECIPE = ("harness.h", "harness_api.h", "uart_line.h", "verilate.py", "compiler.py")
@@ -201,7 +201,7 @@ class Build:
             for path in folder.glob("Vtop*.cpp")
         }
         for name in RUNTIME_SOURCES + (TRACE_SOURCES if self.trace else ()):
-            jobs[include / name] = (*FAST_FLAGS, *includes, *definitions)
+            jobs[include / name] = (*SLOW_FLAGS, *includes, *definitions)
         jobs[HARNESS_FOLDER / self.harness] = (*FAST_FLAGS, *includes, *definitions, *self.harness_flags)
         tools.compile(jobs, library)
         for path in folder.iterdir():
