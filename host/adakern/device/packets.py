@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import crc32c
 from cobs import cobs
@@ -28,7 +29,7 @@ class Record:
     def pack(self, *values: int | bytes) -> bytes:
         return self._struct.pack(*values)
 
-    def unpack(self, payload: bytes) -> dict[str, int | bytes]:
+    def unpack(self, payload: bytes) -> dict[str, Any]:
         """Values by name. Raises `struct.error` if the payload has another size."""
         return dict(zip(self.names, self._struct.unpack(payload), strict=True))
 

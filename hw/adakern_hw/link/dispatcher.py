@@ -278,6 +278,11 @@ class Dispatcher(wiring.Component):
                         refuse(ErrorCode.NO_PARAMETERS)
                     with m.Elif(bad_job):
                         refuse(ErrorCode.BAD_JOB)
+                    with m.Elif(self.jobs.valid):
+                        # A short map may lie in the feeder whole while the engine has yet to begin it.
+                        m.d.comb += waits.eq(1)
+                        with m.If(abort):
+                            refuse(ErrorCode.TIMEOUT)
                     with m.Else():
                         m.d.sync += [
                             open_job.eq(1),

@@ -1,0 +1,256 @@
+"""Requests and replies over a transport that may lose, damage, repeat or reorder them."""
+
+import secrets
+from collections import deque
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+
+from adakern_spec import protocol
+from adakern_spec.errors import DeviceError
+from adakern_spec.protocol import ErrorCode, Request, Status
+
+from .packets import Deframer, Packet, encode
+from .transport import Transport
+
+Command = tuple[Request, bytes]
+"""Type and payload of a request."""
+
+SYNC_ATTEMPTS = 8
+RETRIES = 10
+"""Times that one request is sent again before the device counts as silent."""
+
+BUSY_MAX = 64
+"""Times in a row that one request may be answered BUSY."""
+
+BACKOFF_MAX = 8
+"""Largest factor on the time-out of a request that was sent again."""
+
+QUEUE_MARGIN = 1.5
+"""Time-out over the time that a full window takes on the line."""
+
+SEQUENCES = 1 << protocol.SEQUENCE_BITS
+
+_MENDS = {
+    ErrorCode.NO_PARAMETERS: "load a model first",
+    ErrorCode.BAD_DIGEST: "load the model again",
+    ErrorCode.BAD_JOB: "use a length that the device is built for",
+    ErrorCode.TIMEOUT: "open the device again; if it happens again, the bitstream is broken",
+}
+
+
+class DeviceSilent(DeviceError):
+    """The device does not answer: off, restarted, or the line is cut."""
+
+
+class RequestRefused(DeviceError):
+    """The device answered a request with an error.
+
+    Attributes
+    ----------
+    code : int
+        An `ErrorCode`, or what the device sent in its place.
+    """
+
+    def __init__(self, kind: int, code: int, where: str) -> None:
+        self.code = code
+        known = code in set(ErrorCode)
+        reason = ErrorCode(code).name.lower().replace("_", " ") if known else f"error {code}"
+        mend = _MENDS.get(ErrorCode(code), "") if known else ""
+        super().__init__(f"{Request(kind).name} refused: {reason}", where, mend)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A request under way."""
+
+    kind: int
+    sequence: int
+    frame: bytes
+    due: float
+    sends: int = 1
+    busy: int = 0
+    held: bool = False
+    """The device has it: it answered BUSY since the last time-out."""
+    reply: Packet | None = None
+
+
+class Link:
+    """One host's end of the protocol.
+
+    Every wait is bounded: a request is sent at most ``1 + RETRIES`` times without a sign of it, and may
+    be BUSY at most `BUSY_MAX` times.
+
+    Parameters
+    ----------
+    transport : Transport
+    execution_time : float
+        Seconds that the device may need to execute a full window of requests.
+
+    Attributes
+    ----------
+    repeated : int
+        Requests sent again so far.
+    stale : int
+        Replies dropped so far: of another epoch, or nobody waits for them.
+    """
+
+    def __init__(self, transport: Transport, execution_time: float = 0.0) -> None:
+        self.transport = transport
+        self.execution_time = execution_time
+        self.repeated = 0
+        self.stale = 0
+        self._deframer = Deframer()
+        self._epoch = protocol.NO_EPOCH
+        self._sequence = 0
+        self._flights: deque[_Flight] = deque()
+        self._whole = True
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether the next request may go out; not before `sync`, nor after an exchange that broke off."""
+        return self._epoch != protocol.NO_EPOCH and self._whole
+
+    @property
+    def bad_frames(self) -> int:
+        """Damaged frames received so far."""
+        return self._deframer.bad
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until a request without a reply is sent again: what a full window takes."""
+        window = protocol.WINDOW * (protocol.PACKET_MAX + protocol.REPLY_MAX) * self.transport.byte_time
+        return QUEUE_MARGIN * (window + self.execution_time) + self.transport.latency
+
+    def sync(self) -> None:
+        """Begin a new epoch: the device drops all requests and jobs, but keeps its parameters.
+
+        Two SYNC of different epochs have to be answered: one alone might meet a device that is in
+        that very epoch, and would reset nothing.
+        """
+        self._flights.clear()
+        self._whole = True
+        answered = 0
+        for attempt in range(SYNC_ATTEMPTS):
+            epoch = self._epoch
+            while epoch in (self._epoch, protocol.NO_EPOCH):
+                epoch = secrets.randbelow(1 << protocol.EPOCH_BITS)
+            self._epoch = epoch
+            self.transport.write(encode(Packet(Request.SYNC, 0, epoch, 0, b"")))
+            if self._greeted(self.transport.now() + self.timeout * min(attempt + 1, BACKOFF_MAX)):
+                answered += 1
+                if answered == 2:
+                    self._sequence = 1
+                    return
+        self._epoch = protocol.NO_EPOCH
+        raise self._silent(f"no answer to {SYNC_ATTEMPTS} SYNC")
+
+    def _greeted(self, deadline: float) -> bool:
+        while (left := deadline - self.transport.now()) > 0:
+            for packet in self._deframer.feed(self.transport.read(left)):
+                if packet == Packet(Request.SYNC | protocol.REPLY, Status.OK, self._epoch, 0, b""):
+                    return True
+                self.stale += 1
+        return False
+
+    def request(self, kind: Request, payload: bytes = b"") -> bytes:
+        """Send one request and wait for its reply's payload."""
+        (reply,) = self.exchange([(kind, payload)])
+        return reply
+
+    def exchange(self, commands: Iterable[Command]) -> Generator[bytes, None, None]:
+        """Send requests, as many at once as the window allows, and yield their replies' payloads in order.
+
+        Commands are drawn as the window opens. Raises `RequestRefused` in place of a reply that is an
+        error and `DeviceSilent`; either way, or if the generator is closed early, `sync` has to come
+        before anything else.
+        """
+        if not self.synchronised:
+            raise DeviceError("link without an epoch", self.transport.name, "open the device again")
+        self._whole = False
+        flights = self._flights
+        source = iter(commands)
+        more = True
+        while True:
+            answered = []
+            while flights and (reply := flights[0].reply) is not None:
+                answered.append((flights.popleft().kind, reply))
+            while more and len(flights) < protocol.WINDOW:
+                command = next(source, None)
+                if command is None:
+                    more = False
+                else:
+                    self._launch(*command)
+            for kind, reply in answered:
+                if reply.status != Status.OK:
+                    raise RequestRefused(kind, reply.payload[0] if reply.payload else 0, self.transport.name)
+                yield reply.payload
+            if flights:
+                self._advance()
+            elif not more:
+                self._whole = True
+                return
+
+    def _launch(self, kind: Request, payload: bytes) -> None:
+        frame = encode(Packet(kind, 0, self._epoch, self._sequence, payload))
+        self.transport.write(frame)
+        self._flights.append(_Flight(kind, self._sequence, frame, self.transport.now() + self.timeout))
+        self._sequence = (self._sequence + 1) % SEQUENCES
+
+    def _advance(self) -> None:
+        """Take in what arrives until the next time-out, then send again what is due."""
+        due = min(flight.due for flight in self._flights if flight.reply is None)
+        received = self.transport.read(max(0.0, due - self.transport.now()))
+        for packet in self._deframer.feed(received):
+            self._take(packet)
+        self._repeat()
+
+    def _take(self, packet: Packet) -> None:
+        offset = (packet.sequence - self._flights[0].sequence) % SEQUENCES
+        flight = self._flights[offset] if offset < len(self._flights) else None
+        if (
+            flight is None
+            or packet.epoch != self._epoch
+            or packet.type != flight.kind | protocol.REPLY
+            or flight.reply is not None
+        ):
+            self.stale += 1
+        elif packet.status == Status.BUSY:
+            flight.held = True
+            flight.busy += 1
+            flight.sends = 1
+        else:
+            flight.reply = packet
+
+    def _repeat(self) -> None:
+        """Send again the first request that is overdue; those behind it may only wait for it.
+
+        Requests execute in order, so while one is missing the later ones cannot be answered. One that
+        the device holds (BUSY) stands in nobody's way: it only waits for its result.
+        """
+        now = self.transport.now()
+        waiting = [flight for flight in self._flights if flight.reply is None]
+        overdue = next((flight for flight in waiting if flight.due <= now), None)
+        if overdue is None:
+            return
+        if overdue.sends > RETRIES:
+            raise self._silent(f"{Request(overdue.kind).name} sent {overdue.sends} times")
+        if overdue.busy > BUSY_MAX:
+            raise self._silent(f"{Request(overdue.kind).name} unfinished")
+        self.transport.write(overdue.frame)
+        self.repeated += 1
+        timeout = self.timeout
+        tries = overdue.sends + overdue.busy
+        overdue.sends += 1
+        now = self.transport.now()
+        overdue.due = now + timeout * min(1 << min(tries, 8), BACKOFF_MAX)
+        if not overdue.held:
+            for flight in waiting[waiting.index(overdue) + 1 :]:
+                flight.due = max(flight.due, now + timeout)
+        overdue.held = False
+
+    def _silent(self, what: str) -> DeviceSilent:
+        return DeviceSilent(
+            f"device silent: {what}",
+            self.transport.name,
+            "check power, cable, port and baud rate",
+        )
