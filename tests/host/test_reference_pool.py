@@ -76,6 +76,13 @@ def test_equals_avg_pool2d_at_odd_integers(kernel_height, kernel_length):
     assert np.array_equal(y, torch.floor(average + 0.5).numpy())
 
 
+def test_halves_round_up():
+    """A kernel of 2 weighs 1/2, 1, 1/2: beside a lone value v the average is v/4."""
+    x = np.array([[[[0, 2, 0]]], [[[0, 6, 0]]], [[[0, -2, 0]]], [[[0, -6, 0]]]])
+    y = fractional_box_pool(x, np.full(4, 256), np.full(4, 512))
+    assert y[:, 0, 0].tolist() == [[1, 1, 1], [2, 3, 2], [0, -1, 0], [-1, -3, -1]]
+
+
 def test_every_sample_has_a_kernel_of_its_own():
     rng = np.random.default_rng(4)
     x = rng.integers(0, 256, (5, 2, 6, 9), dtype=np.uint8)

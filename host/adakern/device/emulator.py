@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from adakern_spec.cycles import latency
 from adakern_spec.errors import DeviceError, InputError
 from adakern_spec.network import Fold, SpnShape
 
@@ -82,8 +83,6 @@ class EmulatorDevice(Device):
         return self._reference
 
     def _cycles(self, values: np.ndarray) -> int:
-        from adakern_spec.cycles import latency
-
         length = values.shape[2]
         if length not in self._latencies:
             self._latencies[length] = latency(self.shape, self._folds, length)

@@ -49,7 +49,7 @@ class ConvStage:
         self._weights = ordered.astype(self.dtype) * factor
         self._bias = (bias + half).astype(self.dtype)[:, None] * factor
         self._height = height
-        self._lines = np.empty(Window.values(shape.in_channels, height, shape.kernel, columns), self.dtype)
+        self._lines = np.zeros(Window.values(shape.in_channels, height, shape.kernel, columns), self.dtype)
         self._sums = np.empty(height * shape.out_channels * columns, self.dtype)
 
     def window(self, width: int) -> Window:

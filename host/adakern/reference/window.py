@@ -91,7 +91,8 @@ class Window:
 
     The lines are [H + 2·radius, K, C], ``width`` columns each, so that the K rows around row h, with all
     shifts and channels, are K·K·C consecutive lines: the windows of a row of outputs without a copy.
-    ``buffer`` is flat storage of at least `Window.values` values, reused from batch to batch.
+    ``buffer`` is flat storage of at least `Window.values` values, zero at first and reused from batch
+    to batch: what an earlier one left in the last columns is seen by padding only.
     """
 
     def __init__(self, buffer: np.ndarray, channels: int, height: int, kernel: int, width: int) -> None:
@@ -125,6 +126,5 @@ class Window:
             before[:, :, :reach] = 0
             before[:, :, reach:] = self.pixels[:, :, : self.width - reach]
             after = self._inner[:, self.radius + distance]
-            after[:, :, self.width - reach :] = 0
             after[:, :, : self.width - reach] = self.pixels[:, :, reach:]
         return self._windows
