@@ -5,17 +5,19 @@ lets the rounded network adapt. Both run on Brevitas' layers with power-of-two s
 hardware's rounding. Needs torch.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from torch import nn
 
+from adakern_spec.errors import InputError
 from adakern_spec.network import SpnShape
 from adakern_spec.numbers import ACTIVATION_BITS, Format
 
 from ..artifact import Artifact
 from ..models.pooling import AdaptiveAnisotropicPool
 from ..report.quantisation import QuantisationReport
+from .bias import correct_biases
 from .calibration import Calibration, calibrate_activations, set_formats
 from .export import to_parameters
 from .golden import GoldenNetwork, GoldenResult, GoldenStage, golden
@@ -54,8 +56,8 @@ def quantise(
         activation maps count.
     method : "ptq" or "qat"
         "ptq": activation formats by least squared error over the calibration data, weight formats by
-        least squared error per output channel. "qat": that, then ``epochs`` of training against the
-        float network's answers on the same data; the best epoch counts.
+        least squared error per output channel, then bias correction. "qat": that, then ``epochs``
+        of training against the float network's answers on the same data; the best epoch counts.
     weight_bits : 8 or 4
     max_length : longest valid length of the hardware to run on; part of the spec digest.
     progress : called after each epoch with (done, all).
@@ -65,6 +67,8 @@ def quantise(
     (non-finite weights, layers, kernels, accumulators over 32 bit, gain and offset), naming layer and
     channel; InputError for unusable calibration data.
     """
+    if method not in get_args(Method):
+        raise InputError(f"method {method!r}", "quantise", f"use one of {', '.join(get_args(Method))}")
     source = unwrap(network, pool)
     kernel = checked_kernel(source.spn)
     data = calibration if source.encoder is None else calibration.activation_maps(source.encoder)
@@ -75,6 +79,8 @@ def quantise(
     rounded = QuantisedSpn(shape)
     rounded.copy_float(source.spn)
     set_formats(rounded, fractions)
+    correct_biases(rounded, source.spn, data)
+    unrounded = source.spn
     if method == "qat":
         fine_tune(
             rounded,
@@ -86,6 +92,7 @@ def quantise(
             seed=seed,
             progress=progress,
         )
+        unrounded = rounded.to_float(source.spn)
     parameters, fractions = to_parameters(rounded, source.pool)
     values = layer_values(parameters, fractions, source.spn, data)
     report = QuantisationReport(
@@ -93,7 +100,7 @@ def quantise(
         weight_bits=weight_bits,
         maps=len(data.lengths),
         layers=compare(layer_formats(parameters, fractions), values),
-        shares=error_shares(parameters, fractions, rounded.to_float(source.spn), data),
+        shares=error_shares(parameters, fractions, unrounded, data),
     )
     return Artifact(
         parameters=parameters,

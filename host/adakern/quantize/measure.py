@@ -95,7 +95,8 @@ def error_shares(
 
     With e_i the mean squared error of the scales when layer i alone computes with its integers
     and all others in floating point, the share is e_i / Σ e (all zero where nothing errs).
-    ``spn`` is the float network whose parameters were rounded.
+    ``spn`` is the float network: the one that was given, or after quantisation-aware training the
+    trained one before its rounding, since its layers have learned to answer for one another.
     """
     spn = copy.deepcopy(spn).double()
     formats = layer_formats(parameters, fractions)
