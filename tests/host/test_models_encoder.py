@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional
 
 from adakern.models import AdaptiveEncoder, EncoderConfig, FixedScales, load_encoder, predict, save_encoder
 from adakern_spec.errors import AdakernError, ArtifactError, ShapeError
@@ -163,3 +164,14 @@ def test_a_refused_write_leaves_the_old_file(tmp_path):
     with pytest.raises(AdakernError, match="non-finite"):
         save_encoder(path, broken)
     assert path.read_bytes() == before
+
+
+def test_the_loop_at_fixed_odd_kernels_is_plain_pytorch():
+    encoder = tiny(adaptive=False, base_height=3, base_length=5)
+    maps, _ = batch()
+    lifted = state = functional.conv2d(maps, encoder.lift.weight, encoder.lift.bias, padding=1).relu()
+    for _ in range(TINY.iterations):
+        activation = functional.conv2d(state, encoder.conv.weight, encoder.conv.bias, padding=1).relu()
+        state = lifted + functional.avg_pool2d(activation, (3, 5), stride=1, padding=(1, 2))
+    lengths = torch.tensor([9, 9])
+    torch.testing.assert_close(encoder(maps, lengths), encoder.head(state.flatten(1, 2), lengths))

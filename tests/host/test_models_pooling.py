@@ -151,3 +151,10 @@ def test_impossible_sizes_are_refused(arguments, named):
 def test_a_kernel_below_one_is_refused():
     with pytest.raises(ShapeError, match="smaller than 1"):
         fractional_box_pool(maps(1, 3, 3), sizes(1.0), sizes(0.9))
+
+
+def test_memory_grows_linearly_with_the_length():
+    # One matrix over all positions would take 160 GB.
+    x = torch.ones(1, 1, 1, 200_000)
+    pooled = fractional_box_pool(x, torch.tensor([1.0]), torch.tensor([2.5]))
+    torch.testing.assert_close(pooled[0, 0, 0, 1:-1], torch.ones(199_998))

@@ -201,3 +201,16 @@ def test_unfit_records_are_refused(tmp_path, changes, records, named):
     config = EncoderConfig(**{**CONFIG.to_json(), **changes})
     with pytest.raises(InputError, match=named):
         train(config, records, tmp_path, SETTINGS)
+
+
+def test_the_rate_follows_the_schedule_through_all_epochs(tmp_path, monkeypatch):
+    rates = []
+    step = joint._Run._step
+
+    def recorded(self, batch, rate, where):
+        rates.append(rate)
+        return step(self, batch, rate, where)
+
+    monkeypatch.setattr(joint._Run, "_step", recorded)
+    train(CONFIG, constructs(), tmp_path, SETTINGS)
+    assert rates == [SETTINGS.rate(index, 9) for index in range(9)]
