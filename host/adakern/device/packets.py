@@ -1,7 +1,7 @@
 """Packets and frames on the host's side (docs/protocol.md; the numbers are in `adakern_spec.protocol`)."""
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,8 +108,3 @@ class Deframer:
         if len(self._partial) > self._LONGEST:
             self._partial = b""
             self._overlong = True
-
-
-def frames(packets: Iterable[Packet]) -> bytes:
-    """The frames of several packets, one after another."""
-    return b"".join(map(encode, packets))

@@ -245,60 +245,61 @@ class Dispatcher(wiring.Component):
                     map_bytes.eq(opened.length[:LENGTH_BITS] * self.shape.map_bytes(1)),
                 ]
                 m.next = "EXECUTE"
-            with m.State("EXECUTE"), m.Switch(kind):
-                with m.Case(Request.IDENTITY):
-                    respond("identity")
-                with m.Case(Request.COUNTERS):
-                    respond("counters")
-                with m.Case(Request.PARAMETER_WRITE):
-                    with m.If(beyond):
-                        refuse(ErrorCode.BAD_ADDRESS)
-                    with m.Else():
-                        m.d.sync += valid.eq(0)
-                        m.next = "WRITE"
-                with m.Case(Request.PARAMETER_READ):
-                    with m.If(read.size > protocol.REPLY_PAYLOAD_MAX):
-                        refuse(ErrorCode.BAD_LENGTH)
-                    with m.Elif(beyond):
-                        refuse(ErrorCode.BAD_ADDRESS)
-                    with m.Else():
-                        # The reply before this one goes first.
-                        m.d.comb += self.store_read.valid.eq(writer.start.ready)
-                        with m.If(self.store_read.valid & self.store_read.ready):
-                            m.next = "READ"
-                with m.Case(Request.PARAMETER_COMMIT):
-                    with m.If(open_job):
-                        refuse(ErrorCode.JOB_OPEN)
-                    with m.Else():
-                        m.next = "SETTLE"
-                with m.Case(Request.JOB):
-                    with m.If(open_job):
-                        refuse(ErrorCode.JOB_OPEN)
-                    with m.Elif(~valid):
-                        refuse(ErrorCode.NO_PARAMETERS)
-                    with m.Elif(bad_job):
-                        refuse(ErrorCode.BAD_JOB)
-                    with m.Elif(self.jobs.valid):
-                        # A short map may lie in the feeder whole while the engine has yet to begin it.
-                        m.d.comb += waits.eq(1)
-                        with m.If(abort):
-                            refuse(ErrorCode.TIMEOUT)
-                    with m.Else():
-                        m.d.sync += [
-                            open_job.eq(1),
-                            job.eq(opened.job),
-                            left.eq(map_bytes),
-                            self.jobs.payload.eq(opened.length),
-                            self.jobs.valid.eq(1),
-                        ]
-                        respond("empty")
-                with m.Case(Request.DATA):
-                    with m.If(~open_job):
-                        refuse(ErrorCode.NO_JOB)
-                    with m.Elif(overrun):
-                        refuse(ErrorCode.OVERRUN)
-                    with m.Else():
-                        m.next = "STREAM"
+            with m.State("EXECUTE"):
+                with m.Switch(kind):
+                    with m.Case(Request.IDENTITY):
+                        respond("identity")
+                    with m.Case(Request.COUNTERS):
+                        respond("counters")
+                    with m.Case(Request.PARAMETER_WRITE):
+                        with m.If(beyond):
+                            refuse(ErrorCode.BAD_ADDRESS)
+                        with m.Else():
+                            m.d.sync += valid.eq(0)
+                            m.next = "WRITE"
+                    with m.Case(Request.PARAMETER_READ):
+                        with m.If(read.size > protocol.REPLY_PAYLOAD_MAX):
+                            refuse(ErrorCode.BAD_LENGTH)
+                        with m.Elif(beyond):
+                            refuse(ErrorCode.BAD_ADDRESS)
+                        with m.Else():
+                            # The reply before this one goes first.
+                            m.d.comb += self.store_read.valid.eq(writer.start.ready)
+                            with m.If(self.store_read.valid & self.store_read.ready):
+                                m.next = "READ"
+                    with m.Case(Request.PARAMETER_COMMIT):
+                        with m.If(open_job):
+                            refuse(ErrorCode.JOB_OPEN)
+                        with m.Else():
+                            m.next = "SETTLE"
+                    with m.Case(Request.JOB):
+                        with m.If(open_job):
+                            refuse(ErrorCode.JOB_OPEN)
+                        with m.Elif(~valid):
+                            refuse(ErrorCode.NO_PARAMETERS)
+                        with m.Elif(bad_job):
+                            refuse(ErrorCode.BAD_JOB)
+                        with m.Elif(self.jobs.valid):
+                            # A short map may lie in the feeder whole while the engine has yet to begin it.
+                            m.d.comb += waits.eq(1)
+                            with m.If(abort):
+                                refuse(ErrorCode.TIMEOUT)
+                        with m.Else():
+                            m.d.sync += [
+                                open_job.eq(1),
+                                job.eq(opened.job),
+                                left.eq(map_bytes),
+                                self.jobs.payload.eq(opened.length),
+                                self.jobs.valid.eq(1),
+                            ]
+                            respond("empty")
+                    with m.Case(Request.DATA):
+                        with m.If(~open_job):
+                            refuse(ErrorCode.NO_JOB)
+                        with m.Elif(overrun):
+                            refuse(ErrorCode.OVERRUN)
+                        with m.Else():
+                            m.next = "STREAM"
             with m.State("WRITE"):
                 m.d.comb += [self.data.ready.eq(1), self.store_write.valid.eq(self.data.valid)]
                 with m.If(self.data.valid):

@@ -237,11 +237,13 @@ class FrameSender(wiring.Component):
                     ]
                     with m.If(address == end):
                         m.next = "DELIMIT"
-            with m.State("DELIMIT"), m.If(self.bytes.ready):
-                m.d.sync += self.bytes.payload.eq(protocol.DELIMITER)
-                m.next = "FINISH"
-            with m.State("FINISH"), m.If(self.bytes.ready):
-                m.d.sync += [self.bytes.valid.eq(0), end.eq(1), code.eq(0)]
-                m.next = "FILL"
+            with m.State("DELIMIT"):
+                with m.If(self.bytes.ready):
+                    m.d.sync += self.bytes.payload.eq(protocol.DELIMITER)
+                    m.next = "FINISH"
+            with m.State("FINISH"):
+                with m.If(self.bytes.ready):
+                    m.d.sync += [self.bytes.valid.eq(0), end.eq(1), code.eq(0)]
+                    m.next = "FILL"
         m.d.comb += [read.addr.eq(address), read.en.eq(advance)]
         return m

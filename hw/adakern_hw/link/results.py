@@ -117,10 +117,11 @@ class ResultCollector(wiring.Component):
                         m.d.sync += timer.eq(timer + 1)
                 with m.Elif(queue.level == 0):
                     m.d.sync += flushing.eq(0)
-            with m.State("WRITE"), m.If(written):
-                m.d.comb += queue.r_en.eq(1)
-                m.d.sync += self.finished.eq(~failed)
-                m.next = "WAIT"
+            with m.State("WRITE"):
+                with m.If(written):
+                    m.d.comb += queue.r_en.eq(1)
+                    m.d.sync += self.finished.eq(~failed)
+                    m.next = "WAIT"
         with m.If(self.abort):
             m.d.sync += flushing.eq(1)
         return m

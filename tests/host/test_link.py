@@ -1,0 +1,436 @@
+from collections import deque
+
+import numpy as np
+import pytest
+
+from adakern.device.link import BUSY_MAX, RETRIES, Link, RequestRefused
+from adakern.device.packet_device import JOB, RESULT, BatchInterrupted, PacketDevice, Record
+from adakern.device.packets import Deframer, Packet, encode
+from adakern.device.transport import Transport
+from adakern.parameters import SpnParameters
+from adakern_spec import protocol
+from adakern_spec.digest import spec_digest
+from adakern_spec.errors import DeviceError, InputError
+from adakern_spec.network import SpnShape
+from adakern_spec.protocol import ErrorCode, Request, Status
+
+SHAPE = SpnShape((2, 2), height=3, max_length=400)
+
+
+def reply_to(packet, status=Status.OK, payload=b"", **changes):
+    fields = {
+        "type": packet.type | protocol.REPLY,
+        "status": status,
+        "epoch": packet.epoch,
+        "sequence": packet.sequence,
+        "payload": payload,
+    }
+    return Packet(**(fields | changes))
+
+
+class Line(Transport):
+    """Line with simulated time to a far end written in Python."""
+
+    name = "line"
+    byte_time = 1e-6
+    latency = 1e-3
+
+    def __init__(self, respond):
+        self.respond = respond
+        self.time = 0.0
+        self.arriving = deque()
+        self.written = []
+        self.closed = 0
+        self._deframer = Deframer()
+
+    def write(self, data):
+        for packet in self._deframer.feed(data):
+            self.written.append(packet)
+            self.arriving.extend(encode(answer) for answer in self.respond(packet))
+
+    def read(self, timeout):
+        if not self.arriving:
+            self.time += timeout
+            return b""
+        self.time += self.byte_time
+        return self.arriving.popleft()
+
+    def now(self):
+        return self.time
+
+    def close(self):
+        self.closed += 1
+
+
+def synchronised(respond):
+    link = Link(Line(lambda packet: [reply_to(packet)] if packet.type == Request.SYNC else respond(packet)))
+    link.sync()
+    return link
+
+
+def test_two_different_epochs_begin_a_session():
+    link = synchronised(lambda packet: [reply_to(packet)])
+    epochs = [packet.epoch for packet in link.transport.written]
+    assert len(epochs) == len(set(epochs)) == 2
+    assert protocol.NO_EPOCH not in epochs
+    assert link.synchronised
+
+
+@pytest.mark.parametrize("answers", [[], [Packet(1, 1, 1, 1, b"noise")]])
+def test_sync_gives_up_on_silence_and_on_noise(answers):
+    line = Line(lambda packet: answers)
+    with pytest.raises(DeviceError, match="line: device silent") as caught:
+        Link(line).sync()
+    assert "cable" in caught.value.mend
+    assert line.time < 1
+
+
+def test_request_gives_up_after_its_retries():
+    link = synchronised(lambda packet: [])
+    with pytest.raises(DeviceError, match="IDENTITY sent 11 times"):
+        link.request(Request.IDENTITY)
+    sent = [packet for packet in link.transport.written if packet.type == Request.IDENTITY]
+    assert len(sent) == 1 + RETRIES
+    assert not link.synchronised
+
+
+def test_endless_noise_ends():
+    link = synchronised(lambda packet: [])
+    link.transport.read = lambda timeout: (
+        setattr(link.transport, "time", link.transport.time + 1e-4) or b"\x55\x00"
+    )
+    with pytest.raises(DeviceError, match="silent"):
+        link.request(Request.IDENTITY)
+    assert link.bad_frames > RETRIES
+
+
+def test_busy_is_patient_but_bounded():
+    left = [3 * RETRIES]
+
+    def respond(packet):
+        left[0] -= 1
+        return [reply_to(packet, Status.BUSY if left[0] else Status.OK, b"" if left[0] else b"done")]
+
+    assert synchronised(respond).request(Request.DATA) == b"done"
+    forever = synchronised(lambda packet: [reply_to(packet, Status.BUSY)])
+    with pytest.raises(DeviceError, match="DATA unfinished"):
+        forever.request(Request.DATA)
+    assert len(forever.transport.written) < 2 + BUSY_MAX + RETRIES
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epoch": 0},
+        {"type": Request.DATA | protocol.REPLY},
+        {"type": Request.IDENTITY},
+        {"sequence": 200},
+        {"sequence": 0},
+    ],
+)
+def test_reply_of_another_time_is_dropped(wrong):
+    def respond(packet):
+        return [reply_to(packet, payload=b"wrong", **wrong), reply_to(packet, payload=b"right")]
+
+    link = synchronised(respond)
+    assert link.request(Request.IDENTITY) == b"right"
+    assert link.stale == 1
+
+
+def test_replies_come_in_order_whatever_their_order_on_the_line():
+    held = []
+
+    def respond(packet):
+        held.append(reply_to(packet, payload=bytes([packet.sequence])))
+        if len(held) < 5:
+            return []
+        out, held[:] = held[::-1] * 2, []
+        return out
+
+    link = synchronised(respond)
+    replies = list(link.exchange((Request.DATA, b"") for _ in range(20)))
+    assert replies == [bytes([n]) for n in range(1, 21)]
+
+
+def test_window_is_never_exceeded():
+    answered = []
+    outstanding = []
+
+    def respond(packet):
+        outstanding.append(packet)
+        assert len(outstanding) <= protocol.WINDOW
+        if len(outstanding) < protocol.WINDOW and packet.sequence != 44:
+            return []
+        out = [reply_to(each) for each in outstanding]
+        answered.extend(outstanding)
+        outstanding.clear()
+        return out
+
+    link = synchronised(respond)
+    assert len(list(link.exchange((Request.DATA, b"") for _ in range(300)))) == 300
+    assert [packet.sequence for packet in answered] == [n % 256 for n in range(1, 301)]
+
+
+def test_only_the_missing_request_is_sent_again():
+    lost = [3]
+
+    class Device:
+        def __init__(self):
+            self.next, self.early = 1, {}
+
+        def __call__(self, packet):
+            if packet.sequence in lost:
+                lost.clear()
+                return []
+            self.early[packet.sequence] = packet
+            out = []
+            while self.next in self.early:
+                out.append(reply_to(self.early.pop(self.next)))
+                self.next += 1
+            return out
+
+    link = synchronised(Device())
+    assert len(list(link.exchange((Request.DATA, b"") for _ in range(30)))) == 30
+    assert link.repeated == 1
+    assert [p.sequence for p in link.transport.written].count(3) == 2
+
+
+@pytest.mark.parametrize("code", [*ErrorCode, 99])
+def test_errors_are_one_line_that_names_the_request(code):
+    link = synchronised(lambda packet: [reply_to(packet, Status.ERROR, bytes([code]))])
+    with pytest.raises(RequestRefused) as caught:
+        link.request(Request.JOB)
+    assert caught.value.code == code
+    assert str(caught.value).startswith("line: JOB refused: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_replies_ahead_of_an_error_are_given_and_a_broken_exchange_needs_a_sync():
+    def respond(packet):
+        status = Status.ERROR if packet.sequence == 3 else Status.OK
+        return [reply_to(packet, status, bytes([packet.sequence]))]
+
+    link = synchronised(respond)
+    given = []
+    with pytest.raises(RequestRefused):
+        take_into(given, link.exchange((Request.DATA, b"") for _ in range(6)))
+    assert given == [b"\x01", b"\x02"]
+    with pytest.raises(DeviceError, match="without an epoch"):
+        link.request(Request.IDENTITY)
+    link.sync()
+    assert link.request(Request.IDENTITY) == b"\x01"
+
+
+def take_into(target, source):
+    for item in source:
+        target.append(item)
+
+
+class SummingDevice:
+    """A device in Python whose scales are sums: what `PacketDevice` needs of one, on a perfect line."""
+
+    def __init__(self, shape=SHAPE):
+        self.digest = spec_digest(shape)
+        self.shape = shape
+        self.store = bytearray(10_000)
+        self.crc, self.valid, self.job = 0, 0, None
+        self.loads = 0
+        self.alive = True
+
+    def restart(self):
+        self.__init__(self.shape)
+        self.epoch = None
+
+    def __call__(self, packet):
+        if not self.alive:
+            return []
+        if packet.type == Request.SYNC:
+            self.epoch = packet.epoch
+            return [reply_to(packet)]
+        if packet.epoch != self.epoch:
+            return []
+        return [
+            reply_to(packet, payload=getattr(self, f"on_{Request(packet.type).name.lower()}")(packet.payload))
+        ]
+
+    def on_identity(self, payload):
+        values = [
+            self.digest,
+            1,
+            10**6,
+            self.shape.max_length,
+            3,
+            2,
+            2,
+            8,
+            512,
+            1,
+            9,
+            100,
+            self.crc,
+            self.valid,
+        ]
+        return Record(protocol.IDENTITY_FIELDS).pack(*values)
+
+    def on_parameter_write(self, payload):
+        first = int.from_bytes(payload[:4], "little")
+        self.store[first : first + len(payload) - 4] = payload[4:]
+        return b""
+
+    def on_parameter_read(self, payload):
+        first = int.from_bytes(payload[:4], "little")
+        return bytes(self.store[first : first + payload[4]])
+
+    def on_parameter_commit(self, payload):
+        self.crc, self.valid = int.from_bytes(payload, "little"), 1
+        self.loads += 1
+        return payload
+
+    def on_data(self, payload):
+        number, length, left, total = self.job
+        left, total = left - len(payload), total + sum(payload)
+        self.job = (number, length, left, total)
+        if left:
+            return b""
+        return RESULT.pack(number, self.crc, 100, 10, total % 65536, length, 0, 0)
+
+    def on_job(self, payload):
+        values = JOB.unpack(payload)
+        self.job = (values["job"], values["length"], self.shape.map_bytes(values["length"]), 0)
+        return b""
+
+
+def maps_of(count, seed=0):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, SHAPE.max_length, count)
+    return [rng.integers(0, 256, (2, 3, length), dtype=np.uint8) for length in lengths]
+
+
+def expected(maps):
+    return [(int(values.sum()) % 65536, values.shape[2]) for values in maps]
+
+
+@pytest.fixture
+def parameters():
+    return SpnParameters.random(SHAPE, np.random.default_rng(5))
+
+
+def test_maps_travel_length_major(parameters):
+    seen = bytearray()
+    far = SummingDevice()
+    respond = far.on_data
+    far.on_data = lambda payload: seen.extend(payload) or respond(payload)
+    device = PacketDevice(Line(far), SHAPE)
+    device.load(parameters, verify=True)
+    (values,) = maps_of(1)
+    (answer,) = device.stream([values])
+    assert bytes(seen) == bytes(
+        int(values[channel, row, column])
+        for column in range(values.shape[2])
+        for row in range(3)
+        for channel in range(2)
+    )
+    assert answer.scales == expected([values])[0]
+    assert answer.cycles == 90
+    assert device.read_parameters() == parameters.to_block()
+
+
+def test_wrong_digest_names_both_and_closes():
+    line = Line(SummingDevice(SpnShape((2, 2), height=4)))
+    with pytest.raises(DeviceError) as caught:
+        PacketDevice(line, SHAPE)
+    assert spec_digest(SHAPE).hex() in str(caught.value)
+    assert spec_digest(SpnShape((2, 2), height=4)).hex() in str(caught.value)
+    assert line.closed == 1
+
+
+def test_stream_without_a_model_is_refused(parameters):
+    device = PacketDevice(Line(SummingDevice()), SHAPE)
+    with pytest.raises(DeviceError, match="no parameters"):
+        next(device.stream(maps_of(1)))
+    with pytest.raises(DeviceError, match="shape"):
+        device.load(SpnParameters.random(SpnShape((2, 1), height=3), np.random.default_rng(0)))
+
+
+def test_maps_are_drawn_as_the_window_opens(parameters):
+    device = PacketDevice(Line(SummingDevice()), SHAPE)
+    device.load(parameters)
+    drawn = []
+
+    def source():
+        for values in maps_of(50):
+            drawn.append(values)
+            yield values
+
+    for count, _ in enumerate(device.stream(source()), 1):
+        assert len(drawn) - count <= protocol.WINDOW
+    assert count == 50
+
+
+def test_answers_ahead_of_a_bad_map_come_first(parameters):
+    device = PacketDevice(Line(SummingDevice()), SHAPE)
+    device.load(parameters)
+    maps = maps_of(4)
+    answers = []
+    with pytest.raises(InputError, match="map 4: shape"):
+        take_into(answers, device.stream([*maps, np.zeros((2, 4, 1), np.uint8)]))
+    assert [answer.scales for answer in answers] == expected(maps)
+    assert [answer.scales for answer in device.stream(maps)] == expected(maps)
+
+
+def test_stream_left_early_leaves_the_device_usable(parameters):
+    device = PacketDevice(Line(SummingDevice()), SHAPE)
+    device.load(parameters)
+    maps = maps_of(6)
+    assert next(device.stream(maps)).scales == expected(maps)[0]
+    assert [answer.scales for answer in device.stream(maps)] == expected(maps)
+
+
+def test_restart_in_mid_batch_is_mended_once_and_silently(parameters):
+    far = SummingDevice()
+    device = PacketDevice(Line(far), SHAPE)
+    device.load(parameters)
+    maps = maps_of(12)
+    answers = []
+    for answer in device.stream(maps):
+        answers.append(answer.scales)
+        if len(answers) == 5:
+            far.restart()
+    assert answers == expected(maps)
+    assert far.loads == 1
+
+
+def test_device_lost_in_mid_batch_says_how_many_are_done(parameters):
+    far = SummingDevice()
+    device = PacketDevice(Line(far), SHAPE)
+    device.load(parameters)
+    maps = maps_of(12)
+    answers = []
+
+    def until_lost():
+        for answer in device.stream(maps):
+            answers.append(answer.scales)
+            far.alive = len(answers) < 5
+
+    with pytest.raises(BatchInterrupted, match=r"after \d+ maps of the batch") as caught:
+        until_lost()
+    assert 5 <= caught.value.done == len(answers) < len(maps)
+    far.alive = True
+    answers += [answer.scales for answer in device.stream(maps[caught.value.done :])]
+    assert answers == expected(maps)
+
+
+@pytest.mark.parametrize("field", ["job", "parameter_crc"])
+def test_answer_of_another_job_or_model_is_refused(parameters, field):
+    far = SummingDevice()
+    device = PacketDevice(Line(far), SHAPE)
+    device.load(parameters)
+    respond = far.on_data
+
+    def wrong(payload):
+        values = RESULT.unpack(reply) if len(reply := respond(payload)) else {}
+        return RESULT.pack(*(values | {field: values[field] ^ 1}).values()) if values else reply
+
+    far.on_data = wrong
+    with pytest.raises(BatchInterrupted, match="is not that of job"):
+        list(device.stream(maps_of(1)))
