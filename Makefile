@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-MODEL ?= host/adakern/bundled/model.safetensors
+MODEL ?= host/adakern/bundled/demo.safetensors
 INPUT ?= host/adakern/bundled/demo.fasta
 DEVICE ?= verilator:
 PICTURE ?= build/demo.png

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from adakern_spec.network import Fold, SpnShape
 
+from .cache import Cache
 from .compiler import Status
 from .model import ByteModel, UartModel
-from .verilate import Build, Design
+from .verilate import VERILATED_CACHE, VERILOG, VERILOG_CACHE, Build, Design
 
 BYTE_TOP = "adakern_hw.top:ByteTop"
 UART_TOP = "adakern_hw.top:UartTop"
@@ -23,9 +24,25 @@ def byte_model(
 
     ``clock_hz`` only goes into the device's identity. ``trace`` names a waveform file (VCD) to write.
     """
-    design = Design(BYTE_TOP, {"shape": shape, "folds": folds, "clock_hz": clock_hz})
-    build = Build(design.verilog(status), "harness_byte.cpp", trace=trace is not None)
-    return ByteModel(build.library(status), trace)
+    verilog = _byte_design(shape, folds, clock_hz).verilog(status)
+    return ByteModel(_byte_build(verilog, trace is not None).library(status), trace)
+
+
+def byte_model_is_built(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> bool:
+    """Whether `byte_model` finds everything in the caches and starts at once."""
+    found = Cache(VERILOG_CACHE).find(_byte_design(shape, folds, clock_hz).key())
+    if found is None:
+        return False
+    build = _byte_build((found / VERILOG).read_text(), trace=False)
+    return Cache(VERILATED_CACHE).find(build.key()) is not None
+
+
+def _byte_design(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> Design:
+    return Design(BYTE_TOP, {"shape": shape, "folds": folds, "clock_hz": clock_hz})
+
+
+def _byte_build(verilog: str, trace: bool) -> Build:
+    return Build(verilog, "harness_byte.cpp", trace=trace)
 
 
 def uart_model(

@@ -52,7 +52,9 @@ COMMON_FLAGS = (TARGET, LANGUAGE, "-fPIC", "-fvisibility=hidden")
 
 FAST_FLAGS = ("-O3", *COMMON_FLAGS)
 SLOW_FLAGS = ("-O0", *COMMON_FLAGS)
-"""For what runs once: Verilator's ``__Slow`` files and its own runtime."""
+"""For Verilator's ``__Slow`` files, which run once."""
+
+RUNTIME_FLAGS = ("-O1", *COMMON_FLAGS)
 
 HARNESS_FOLDER = Path(__file__).parent
 RECIPE = ("harness.h", "harness_api.h", "uart_line.h", "verilate.py", "compiler.py")
@@ -60,6 +62,9 @@ RECIPE = ("harness.h", "harness_api.h", "uart_line.h", "verilate.py", "compiler.
 
 RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp")
 TRACE_SOURCES = ("verilated_vcd_c.cpp",)
+
+VERILOG_CACHE = "verilog"
+VERILATED_CACHE = "verilated"
 
 LIBRARY = "model.so"
 VERILOG = "top.v"
@@ -108,7 +113,7 @@ class Design:
                 status("converting the gateware to Verilog")
             (folder / VERILOG).write_text(to_verilog(self.elaborate(), self.name))
 
-        return (Cache("verilog").get(self.key(), build) / VERILOG).read_text()
+        return (Cache(VERILOG_CACHE).get(self.key(), build) / VERILOG).read_text()
 
 
 def package_sources(package: str) -> list[bytes]:
@@ -124,10 +129,20 @@ def package_sources(package: str) -> list[bytes]:
 
 
 def to_verilog(component: "Component", name: str = "top") -> str:
-    """Verilog of a component; the same text for the same component, without paths in it."""
-    from amaranth.back import verilog
+    """Verilog of a component; the same text for the same component, without paths in it.
 
-    return verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    The clock domain has no reset: the model powers up with the registers' initial values. A reset
+    input would reach the logic ahead of every register, to be evaluated twice per cycle for nothing.
+    """
+    from amaranth.back import verilog
+    from amaranth.hdl import ClockDomain
+
+    def domain(name: str) -> ClockDomain:
+        return ClockDomain(name, reset_less=True)
+
+    return verilog.convert(
+        component, name=name, emit_src=False, strip_internal_attrs=True, missing_domain=domain
+    )
 
 
 @dataclass(frozen=True)
@@ -170,13 +185,13 @@ class Build:
     def key(self) -> str:
         """Digest of all that the library depends on."""
         sources = [(HARNESS_FOLDER / name).read_bytes() for name in (self.harness, *RECIPE)]
-        flags = repr((self.verilator_flags, FAST_FLAGS, SLOW_FLAGS, self.harness_flags, RUNTIME_SOURCES))
+        flags = repr((self.verilator_flags, FAST_FLAGS, SLOW_FLAGS, RUNTIME_FLAGS, self.harness_flags, RUNTIME_SOURCES))
         compiler = compiler_identity(find_compiler())
         return digest(self.verilog, flags, distribution_digest("verilator"), compiler, *sources)
 
     def library(self, status: Status | None = None) -> Path:
         """Path of the shared library, built if the cache lacks it."""
-        cache = Cache("verilated")
+        cache = Cache(VERILATED_CACHE)
         key = self.key()
 
         def build(folder: Path) -> None:
@@ -201,7 +216,7 @@ class Build:
             for path in folder.glob("Vtop*.cpp")
         }
         for name in RUNTIME_SOURCES + (TRACE_SOURCES if self.trace else ()):
-            jobs[include / name] = (*SLOW_FLAGS, *includes, *definitions)
+            jobs[include / name] = (*RUNTIME_FLAGS, *includes, *definitions)
         jobs[HARNESS_FOLDER / self.harness] = (*FAST_FLAGS, *includes, *definitions, *self.harness_flags)
         tools.compile(jobs, library)
         for path in folder.iterdir():

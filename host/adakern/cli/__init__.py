@@ -1,0 +1,81 @@
+"""Command line: ``adakern train | quantize | predict | verify | trace | estimate | devices``.
+
+Results go to standard output, everything else to standard error. An error is one line, ``error: where:
+what; mend``, and exit status 1 (2 for a wrong command line, 130 after Ctrl-C). ADAKERN_DEBUG=1 shows
+the traceback.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from adakern_spec.errors import AdakernError
+
+from . import inspect, learn, predict, verify
+from .console import Interrupted, say
+
+DEBUG = "ADAKERN_DEBUG"
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Adaptive-kernel networks on open FPGAs: train, quantise, run on a simulated or real device.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("train")(learn.train)
+app.command("quantize")(learn.quantize)
+app.command("predict")(predict.predict)
+app.command("verify")(verify.verify)
+app.command("trace")(inspect.trace)
+app.command("estimate")(inspect.estimate)
+app.command("devices")(inspect.devices)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit status."""
+    try:
+        status = app(list(arguments), prog_name="adakern", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except Interrupted as interruption:
+        say(f"interrupted: {interruption}")
+        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted: run the same command again")
+        return INTERRUPTED
+    except typer.TyperException as error:
+        say(f"error: command line: {one_line(error.format_message()).rstrip('.')}; see adakern --help")
+        return USAGE
+    except BrokenPipeError:
+        # Whoever read the results has enough of them; nothing is left to say, and nowhere to say it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        say(f"error: {describe(error)}")
+        return FAILED
+
+
+def describe(error: Exception) -> str:
+    """One line for whatever went wrong."""
+    if isinstance(error, AdakernError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return one_line(f"{where}{error.strerror}; check the path, its permissions and the free space")
+    if isinstance(error, MemoryError):
+        return "out of memory; use shorter sequences"
+    return one_line(f"{type(error).__name__}: {error}; unexpected, {DEBUG}=1 shows where")
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,154 @@
+"""``adakern trace``, ``adakern estimate`` and ``adakern devices``."""
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adakern_spec.errors import AdakernError
+from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape
+
+from .console import Json, Model, Multipliers, emit, say, show
+from .records import (
+    IdColumn,
+    MaxLength,
+    SequenceColumn,
+    StructureColumn,
+    Truncate,
+    Unknown,
+    alphabet_of,
+    read,
+)
+
+TRACED_RECORDS = 64
+
+if TYPE_CHECKING:
+    from ..registry import Scheme
+
+
+def trace(
+    model: Model,
+    input: Annotated[Path, typer.Argument(help="FASTA, .csv or .npz.", show_default=False)],
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the layers of the first map.", show_default=False)
+    ] = None,
+    records: Annotated[int, typer.Option(min=1, help="Sequences to trace at most.")] = TRACED_RECORDS,
+    unknown: Unknown = False,
+    truncate: Truncate = False,
+    max_length: MaxLength = None,
+    sequence_column: SequenceColumn = "sequence",
+    structure_column: StructureColumn = None,
+    id_column: IdColumn = None,
+    json: Json = False,
+) -> None:
+    """Compare the integers with the float model, layer by layer, on sequences of your own."""
+    from .. import artifact
+    from ..data import Columns, alphabet_named, collate
+    from ..report.trace import trace as run
+
+    loaded = artifact.load(model)
+    alphabet = alphabet_of(loaded)
+    columns = Columns(sequence_column, structure_column, id_column)
+    longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
+    found = read(input, alphabet, columns, unknown=unknown, truncate=truncate, max_length=longest)
+    report = run(loaded, *collate(list(islice(found, records)), alphabet_named(alphabet)))
+    if json:
+        emit(report.to_json())
+    else:
+        show(report.table())
+    if picture is not None:
+        report.draw(picture)
+        say(f"picture in {picture}")
+
+
+def estimate(
+    model: Model,
+    multipliers: Multipliers = 144,
+    length: Annotated[int, typer.Option(min=1, help="Positions of a map.")] = REFERENCE_LENGTH,
+    json: Json = False,
+) -> None:
+    """Cycles, utilisation, multipliers and memory of a model, before any synthesis."""
+    from .. import artifact
+    from ..estimate import estimate as run
+
+    result = run(artifact.load(model).shape, multipliers, length)
+    if json:
+        emit(result.to_json())
+        return
+    from rich.table import Table
+
+    table = Table(title=f"maps of {result.length} positions, {result.macs:,} MAC")
+    for heading in ("stage", "channels", "fold", "multipliers", "cycles per pixel", "memory bits"):
+        table.add_column(heading, justify="right")
+    for index, stage in enumerate(result.stages):
+        table.add_row(
+            str(index),
+            f"{stage.in_channels} → {stage.out_channels}",
+            f"{stage.pe} × {stage.simd}",
+            str(stage.multipliers),
+            str(stage.interval),
+            f"{stage.memory_bits:,}",
+        )
+    show(table)
+    print(f"multipliers        {result.multipliers}")
+    print(
+        f"cycles per map     {result.interval:,} back to back, {result.latency:,} from first pixel to result"
+    )
+    print(f"utilisation        {result.utilisation:.2%}")
+    print(f"memory bits        {result.memory_bits:,} with the link's copy of the parameters")
+
+
+def devices(
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Artifact whose device is looked for; default: the reference shape.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what can run a model on this machine: simulated devices and serial ports."""
+    from .. import artifact, registry
+
+    shape = REFERENCE if model is None else artifact.load(model).shape
+    found = [_simulated(scheme, shape) for scheme in registry.SCHEMES.values() if not scheme.path]
+    found += [_port(port, shape) for port in registry.ports()]
+    if json:
+        emit({"devices": found})
+        return
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("device", "ready", "what"):
+        table.add_column(heading)
+    for device in found:
+        table.add_row(device["url"], "yes" if device["ready"] else "no", device["what"])
+    show(table)
+
+
+def _simulated(scheme: "Scheme", shape: SpnShape) -> dict[str, Any]:
+    """A device that this machine makes itself."""
+    from .. import registry
+
+    about = scheme.about
+    lacking = registry.missing_tools() if scheme.name in registry.VERILATED else []
+    if lacking:
+        about += f"; this machine lacks {', '.join(lacking)}"
+    elif scheme.name == "verilator":
+        about += f"; {registry.simulator(shape)}"
+    return {"url": f"{scheme.name}:", "ready": not lacking, "what": about}
+
+
+def _port(port: str, shape: SpnShape) -> dict[str, Any]:
+    """A serial port, and who answers there. Only USB ports are asked: others may be a console."""
+    from .. import registry
+
+    url = f"serial:{port}"
+    if port not in registry.usb_ports():
+        return {"url": url, "ready": False, "what": "not asked: no USB device"}
+    try:
+        with registry.open_url(url, shape) as device:
+            return {"url": url, "ready": True, "what": f"answers with the right digest as {device.url}"}
+    except AdakernError as error:
+        return {"url": url, "ready": False, "what": error.what}

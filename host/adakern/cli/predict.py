@@ -1,0 +1,188 @@
+"""``adakern predict``."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adakern_spec.errors import AdakernError, InputError
+
+from .console import Counter, DeviceUrl, Interrupted, Json, Model, Multipliers, emit, progress, say, show
+from .records import (
+    IdColumn,
+    MaxLength,
+    ResultsFile,
+    SequenceColumn,
+    StructureColumn,
+    Truncate,
+    Unknown,
+    alphabet_of,
+    read,
+)
+
+if TYPE_CHECKING:
+    from ..accelerator import Answer
+
+PAGE = 200
+"""Rows of one table: many records become several tables, none held in memory."""
+
+
+def predict(
+    model: Model,
+    input: Annotated[
+        Path, typer.Argument(help="FASTA (also with dot-bracket), .csv or .npz.", show_default=False)
+    ],
+    device: DeviceUrl = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Append the results to this file, as JSON lines.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on behind the results in --output.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw scales and activation maps (.png, .svg, .pdf).", show_default=False),
+    ] = None,
+    unknown: Unknown = False,
+    truncate: Truncate = False,
+    max_length: MaxLength = None,
+    sequence_column: SequenceColumn = "sequence",
+    structure_column: StructureColumn = None,
+    id_column: IdColumn = None,
+    multipliers: Multipliers = 144,
+    json: Json = False,
+) -> None:
+    """Predict the scales and kernel sizes of sequences on a device.
+
+    One JSON object per line and record with --json or in --output. Stopped or unplugged in the middle, the
+    same command with --resume goes on behind the last result.
+    """
+    if resume and output is None:
+        raise InputError("nothing to resume", "--resume", "name the results with --output")
+    from .. import artifact, registry
+    from ..accelerator import Accelerator
+    from ..data import Columns
+
+    loaded = artifact.load(model)
+    alphabet = alphabet_of(loaded)
+    longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
+    columns = Columns(sequence_column, structure_column, id_column)
+    records = read(input, alphabet, columns, unknown=unknown, truncate=truncate, max_length=longest)
+    with ExitStack() as stack:
+        results = stack.enter_context(ResultsFile(output, resume)) if output is not None else None
+        if results is not None:
+            records = results.skip(records)
+        stack.enter_context(_resumable(results))
+        opened = stack.enter_context(registry.open(device, loaded, multipliers=multipliers, status=say))
+        streaming = results is None and json and sys.stdout.isatty()
+        counter = stack.enter_context(progress("predicting", unit="records", visible=not streaming))
+        pages = _Pages(counter)
+        drawn = _Drawing(picture, alphabet)
+        for count, answer in enumerate(Accelerator(loaded, opened).predict(records), start=1):
+            if results is not None:
+                results.append(answer.to_json())
+            if json:
+                emit(answer.to_json(), indent=None)
+            elif results is None:
+                pages.add(answer)
+            drawn.add(answer)
+            counter(count)
+        pages.finish()
+        drawn.finish()
+    if results is not None:
+        say(f"{results.count} results in {output}")
+    if picture is not None:
+        say(f"picture in {picture}")
+
+
+@contextmanager
+def _resumable(results: ResultsFile | None) -> Iterator[None]:
+    """Say where the results so far are when the run ends early."""
+    kept = "" if results is None else f"continue from the results in {results.path} with --resume"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(kept or "use --output to be able to resume") from None
+    except AdakernError as error:
+        error.mend = "; ".join(filter(None, (error.mend, kept)))
+        raise
+
+
+class _Pages:
+    """Answers as tables of `PAGE` rows."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._answers: list[Answer] = []
+
+    def add(self, answer: "Answer") -> None:
+        self._answers.append(answer)
+        if len(self._answers) == PAGE:
+            self.finish()
+
+    def finish(self) -> None:
+        """Print what has gathered."""
+        from rich.table import Table
+
+        if not self._answers:
+            return
+        iterations = len(self._answers[0].iterations)
+        table = Table(
+            caption=f"height × length, in the last of {iterations} iterations\ndifference to the float model's scales"
+        )
+        table.add_column("id")
+        for heading in ("length", "scales", "kernel", "difference", "cycles"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for answer in self._answers:
+            last = answer.last
+            table.add_row(
+                answer.id,
+                str(answer.length),
+                " × ".join(f"{scale:.4f}" for scale in last.scales),
+                " × ".join(f"{size:.2f}" for size in last.kernels),
+                f"{last.difference:.5f}",
+                f"{last.cycles:,}",
+            )
+        with self._counter.paused():
+            show(table)
+        self._answers.clear()
+
+
+class _Drawing:
+    """The first answers, drawn at the end."""
+
+    def __init__(self, path: Path | None, alphabet: str) -> None:
+        self._path = path
+        self._alphabet = alphabet
+        self._answers: list[Answer] = []
+
+    def add(self, answer: "Answer") -> None:
+        if self._path is None:
+            return
+        from ..report.pictures import RECORDS_DRAWN
+
+        # One more than is drawn, so that the picture says that there are more.
+        if len(self._answers) <= RECORDS_DRAWN:
+            self._answers.append(answer)
+
+    def finish(self) -> None:
+        if self._path is None or not self._answers:
+            return
+        import numpy as np
+
+        from ..data import alphabet_named
+        from ..report.pictures import DrawnRecord, draw_predictions
+
+        rows = alphabet_named(self._alphabet).rows
+        drawn = [
+            DrawnRecord(
+                answer.id,
+                np.array([iteration.scales for iteration in answer.iterations]),
+                np.array([iteration.kernels for iteration in answer.iterations]),
+                answer.activation.mean(axis=0),
+                rows,
+            )
+            for answer in self._answers
+        ]
+        draw_predictions(drawn, self._path)
