@@ -111,7 +111,8 @@ class SpnEngine(wiring.Component):
         )
 
         wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
-        for sink, block in zip(router.sinks, [*stages, head, kernel], strict=True):
+        blocks: list[ConvStage | ScaleHead | KernelSize] = [*stages, head, kernel]
+        for sink, block in zip(router.sinks, blocks, strict=True):
             wiring.connect(m, sink, block.parameters)
 
         wiring.connect(m, wiring.flipped(self.jobs), sequencer.jobs)

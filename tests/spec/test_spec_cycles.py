@@ -1,0 +1,38 @@
+import pytest
+
+from adakern_spec import cycles
+from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape, folds_for_budget, folds_for_interval
+
+FOLDS = folds_for_budget(REFERENCE, 144)
+
+
+def test_reference_network_with_144_multipliers():
+    assert cycles.multipliers(FOLDS) == 144
+    assert cycles.interval(REFERENCE, FOLDS, REFERENCE_LENGTH) == 18_432
+    assert cycles.latency(REFERENCE, FOLDS, REFERENCE_LENGTH) <= 20_500
+    assert cycles.utilisation(REFERENCE, FOLDS, REFERENCE_LENGTH) == 1.0
+
+
+@pytest.mark.parametrize("length", [1, 2, 9, 128, 65_535])
+@pytest.mark.parametrize("pace", [1, 2, 9, 72])
+def test_no_map_takes_fewer_cycles_than_its_products(length, pace):
+    folds = folds_for_interval(REFERENCE, pace)
+    needed = REFERENCE.macs(length) / cycles.multipliers(folds)
+    assert needed <= cycles.interval(REFERENCE, folds, length)
+    assert cycles.interval(REFERENCE, folds, length) < cycles.latency(REFERENCE, folds, length)
+
+
+def test_latency_grows_by_one_column_per_position():
+    shape = SpnShape((2, 4, 1), height=3)
+    folds = folds_for_interval(shape, 6)
+    steps = {cycles.latency(shape, folds, n + 1) - cycles.latency(shape, folds, n) for n in range(1, 50)}
+    assert steps == {3 * cycles.pace(shape, folds)}
+
+
+def test_short_maps_wait_for_the_head_and_long_ones_do_not():
+    folds = folds_for_interval(REFERENCE, 1)
+    separation = cycles.separation(REFERENCE, folds)
+    assert separation > 1
+    assert cycles.interval(REFERENCE, folds, 1) == cycles.interval(REFERENCE, folds, separation)
+    assert cycles.interval(REFERENCE, folds, separation) >= cycles.head_latency(REFERENCE)
+    assert cycles.utilisation(REFERENCE, folds, separation) == 1.0
