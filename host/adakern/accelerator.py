@@ -153,7 +153,7 @@ class Accelerator:
 
 def _encoder(artifact: Artifact) -> "AdaptiveEncoder":
     from .models import AdaptiveEncoder
-    from .quantize.restore import float_model
+    from .models.restore import float_model
 
     encoder = float_model(artifact)
     assert isinstance(encoder, AdaptiveEncoder)

@@ -129,7 +129,7 @@ class _Pages:
             return
         iterations = len(self._answers[0].iterations)
         table = Table(
-            caption=f"height × length, in the last of {iterations} iterations\ndifference to the float model's scales"
+            caption=f"height × length in the last of {iterations} iterations\ndifference: to the float model"
         )
         table.add_column("id")
         for heading in ("length", "scales", "kernel", "difference", "cycles"):

@@ -16,6 +16,7 @@ from adakern_spec.numbers import ACTIVATION_BITS, Format
 
 from ..artifact import Artifact
 from ..models.pooling import AdaptiveAnisotropicPool
+from ..models.restore import float_model
 from ..report.quantisation import QuantisationReport
 from .bias import correct_biases
 from .calibration import Calibration, calibrate_activations, set_formats
@@ -23,7 +24,6 @@ from .export import to_parameters
 from .golden import GoldenNetwork, GoldenResult, GoldenStage, golden
 from .layers import QuantisedSpn
 from .measure import compare, error_shares, layer_formats, layer_values
-from .restore import float_model
 from .support import Float, checked_kernel, unwrap
 from .tuning import Progress, fine_tune
 
@@ -72,6 +72,12 @@ def quantise(
     source = unwrap(network, pool)
     kernel = checked_kernel(source.spn)
     data = calibration if source.encoder is None else calibration.activation_maps(source.encoder)
+    if data.maps.shape[1] != source.spn.channels[0]:
+        raise InputError(
+            f"maps of shape {tuple(data.maps.shape)}",
+            "calibration data",
+            f"give [N, {source.spn.channels[0]}, H, L]",
+        )
     signed = data.smallest() < 0
     shape = SpnShape(source.spn.channels, data.maps.shape[2], kernel, weight_bits, signed, max_length)
     formats = [Format(ACTIVATION_BITS, signed), *(stage.output_format for stage in shape.stages)]

@@ -61,9 +61,9 @@ def trace(artifact: Artifact, maps: np.ndarray, lengths: np.ndarray) -> TraceRep
     import torch
 
     from ..models.encoder import AdaptiveEncoder
+    from ..models.restore import float_model, spn_of
     from ..quantize.calibration import Calibration
     from ..quantize.measure import LayerValues, compare, layer_formats, layer_values
-    from ..quantize.restore import float_model, spn_of
 
     model = float_model(artifact)
     data = Calibration(torch.as_tensor(maps, dtype=torch.float32), torch.as_tensor(lengths))

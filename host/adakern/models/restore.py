@@ -9,8 +9,8 @@ from torch import Tensor
 from adakern_spec.errors import AdakernError, ArtifactError
 
 from ..artifact import Artifact
-from ..models.encoder import AdaptiveEncoder, EncoderConfig
-from ..models.spn import ScalePredictionNetwork
+from .encoder import AdaptiveEncoder, EncoderConfig
+from .spn import ScalePredictionNetwork
 
 _SPN = "spn."
 
