@@ -16,6 +16,11 @@ def read(tmp_path, text, name="input.fasta", columns=None, **rules):
     return list(read_records(path, Admission(**rules), columns))
 
 
+def class_names_of(tmp_path, text):
+    (tmp_path / "classes.csv").write_text(text)
+    return class_names(tmp_path / "classes.csv", "x")
+
+
 def refusal(tmp_path, text, name="input.fasta", columns=None, **rules):
     """The one line that a bad file gives."""
     with pytest.raises(AdakernError) as caught:
@@ -112,7 +117,7 @@ def test_csv_with_numeric_targets(tmp_path):
 
 
 def test_csv_with_classes(tmp_path):
-    text = "peptide,outcome\nAAAAC,Positive\nCCCC,Negative\nDDD,Positive\n"
+    text = "peptide,outcome\nAAAAC,Positive\nCCCC,Negative \nDDD,Positive\n"
     (tmp_path / "t.csv").write_text(text)
     classes = class_names(tmp_path / "t.csv", "outcome")
     assert classes == ("Negative", "Positive")
@@ -145,7 +150,14 @@ def test_bad_csv(tmp_path, text, beginning):
 
 def test_an_unknown_class_is_named(tmp_path):
     columns = Columns(targets=("x",), classes=("no", "yes"))
+    assert class_names_of(tmp_path, "sequence,x\nACGU\nACG,\n") == ()
+    assert "t.csv:2: unknown class ''" in refusal(tmp_path, "sequence,x\nACGU\n", "t.csv", columns)
     assert "t.csv:2: unknown class 'maybe'" in refusal(tmp_path, "sequence,x\nACGU,maybe\n", "t.csv", columns)
+
+
+def test_text_that_is_no_csv_is_refused(tmp_path):
+    text = "sequence,x\n" + "A" * 200_000 + ",1\n"
+    assert "no CSV (field larger than field limit" in refusal(tmp_path, text, "t.csv")
 
 
 def test_npz_round_trip(tmp_path):
@@ -170,7 +182,11 @@ def test_npz_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "named"),
     [
-        ({"letters": ["ACG"]}, "no array named sequence"),
+        ({"letters": ["ACG"]}, "no list of texts named sequence"),
+        ({"sequence": "ACG"}, "no list of texts named sequence"),
+        ({"sequence": ["ACG"], "targets": np.zeros((1, 4, 2))}, "targets at 4 positions for 3 letters"),
+        ({"sequence": ["ACG"], "targets": np.zeros((1, 2)), "errors": np.zeros((1, 3))}, "errors of another"),
+        ({"sequence": ["ACG"], "errors": np.zeros((1, 3))}, "errors of another"),
         ({"sequence": np.array([], "U3")}, "no records"),
         ({"sequence": ["ACG", "ACG"], "id": ["a"]}, "for 2 sequences"),
         ({"sequence": ["ACG", "AQG"]}, "row 1, letter 2: illegal letter 'Q'"),
@@ -184,8 +200,13 @@ def test_bad_npz(tmp_path, arrays, named):
         list(read_records(tmp_path / "t.npz", Admission()))
 
 
-def test_a_damaged_archive_is_refused(tmp_path):
-    (tmp_path / "t.npz").write_bytes(b"PK\x03\x04 no archive")
+@pytest.mark.parametrize("kind", ["zip", "array"])
+def test_what_is_no_archive_is_refused(tmp_path, kind):
+    if kind == "zip":
+        (tmp_path / "t.npz").write_bytes(b"PK\x03\x04 no archive")
+    else:
+        with (tmp_path / "t.npz").open("wb") as file:
+            np.save(file, np.zeros(3))
     with pytest.raises(InputError, match="no readable NumPy archive"):
         list(read_records(tmp_path / "t.npz", Admission()))
 

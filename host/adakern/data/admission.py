@@ -36,7 +36,7 @@ class Admission:
         """The record in normal form: letters of the alphabet, within the longest length.
 
         Raises InputError: no letters, illegal letter, too long, structure or loop types of another
-        length or with illegal symbols.
+        length or with illegal symbols, targets or their errors of an impossible shape.
         """
         if not record.sequence:
             raise InputError(f"record {record.id!r} has an empty sequence", place(0), "remove it")
@@ -55,6 +55,19 @@ class Admission:
         if record.loop and (strange := set(record.loop) - set(LOOP_TYPES)):
             raise InputError(
                 f"loop type {min(strange)!r} in record {record.id!r}", place(0), f"use {LOOP_TYPES}"
+            )
+        targets, errors = record.targets, record.errors
+        if targets is not None and targets.ndim == 2 and len(targets) > len(sequence):
+            raise InputError(
+                f"targets at {len(targets)} positions for {len(sequence)} letters in record {record.id!r}",
+                place(0),
+                "give at most one row per letter",
+            )
+        if errors is not None and (targets is None or errors.shape != targets.shape):
+            raise InputError(
+                f"errors of another shape than the targets in record {record.id!r}",
+                place(0),
+                "make them equal",
             )
         record = replace(record, sequence=sequence)
         if self.max_length is None or len(sequence) <= self.max_length:

@@ -63,11 +63,11 @@ def read_csv(path: Path, admission: Admission, columns: Columns) -> Iterator[Seq
 
 
 def class_names(path: Path, column: str) -> tuple[str, ...]:
-    """Distinct values of a CSV column, sorted: the classes of a label column."""
+    """Distinct values of a CSV column, sorted, without empty cells: the classes of a label column."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         _require_columns(rows.fieldnames or (), (column,), path)
-        return tuple(sorted({row[column] for row in rows}))
+        return tuple(sorted({cell for row in rows if (cell := (row[column] or "").strip())}))
 
 
 def _require_columns(header: Sequence[str], wanted: Sequence[str], path: Path) -> None:
@@ -80,7 +80,7 @@ def _require_columns(header: Sequence[str], wanted: Sequence[str], path: Path) -
 
 def _targets(row: dict[str, str], columns: Columns, line: str) -> np.ndarray:
     if columns.classes:
-        label = row[columns.targets[0]]
+        label = (row[columns.targets[0]] or "").strip()
         if label not in columns.classes:
             raise InputError(f"unknown class {label!r}", line, f"use one of {', '.join(columns.classes)}")
         return np.array([columns.classes.index(label)], np.float32)
@@ -108,12 +108,12 @@ def read_npz(path: Path, admission: Admission) -> Iterator[SequenceRecord]:
         with np.load(path, allow_pickle=False) as archive:
             names = ("sequence", "id", "structure", "loop", "targets", "errors")
             arrays = {name: archive[name] for name in names if name in archive}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
         raise InputError(
             f"no readable NumPy archive ({error})", str(path), "write it with numpy.savez"
         ) from None
-    if "sequence" not in arrays:
-        raise InputError("no array named sequence", str(path), "name the sequences' array so")
+    if "sequence" not in arrays or arrays["sequence"].ndim != 1:
+        raise InputError("no list of texts named sequence", str(path), "name the sequences' array so")
     count = len(arrays["sequence"])
     for name, array in arrays.items():
         if len(array) != count:
@@ -163,5 +163,7 @@ def read_records(
                 yield from read_fasta(path, admission)
     except OSError as error:
         raise InputError(error.strerror or "unreadable", str(path), "give a file that can be read") from None
+    except csv.Error as error:
+        raise InputError(f"no CSV ({error})", str(path), "write it as comma-separated text") from None
     except UnicodeDecodeError:
         raise InputError("no text file", str(path), "give FASTA, .csv or .npz") from None
