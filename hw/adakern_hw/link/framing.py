@@ -35,8 +35,8 @@ class FrameReceiver(wiring.Component):
     A delimiter always starts afresh, so garbage costs at most the frame that it touches. A byte
     marked ``error`` is never a delimiter and voids its frame.
 
-    Latency: a payload byte appears 2 cycles after its byte on the line, the header 3 cycles after
-    the delimiter. The header stays until it is taken; meanwhile no byte is.
+    Latency: a payload byte appears 2 cycles after its byte on the line, the header 2 cycles
+    after the delimiter. The header stays until it is taken; meanwhile no byte is.
 
     Members
     -------

@@ -108,9 +108,9 @@ class UartReceiver(wiring.Component):
         with m.If(self.bytes.ready):
             m.d.sync += self.bytes.valid.eq(0)
         with m.If(~active):
-            # Half a bit ahead: the first tick falls into the middle of the start bit. The cycle that the
-            # edge took to be seen here is half a cycle early on average, the tick's register one late.
-            half = (1 << (divider.bits - 1)) + divider.step
+            # Bit n is sampled (n + 1/2) bits less one cycle after this one, rounded up to whole cycles;
+            # the edge lies up to a cycle before this one: together that is the middle, one cycle either way.
+            half = (1 << (divider.bits - 1)) + 2 * divider.step
             m.d.sync += [phase.eq(half % (1 << divider.bits)), tick.eq(half >> divider.bits), count.eq(0)]
             with m.If(~level):
                 m.d.sync += active.eq(1)
