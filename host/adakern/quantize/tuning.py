@@ -10,7 +10,7 @@ from torch.nn import functional
 from adakern_spec.numbers import SCALE
 
 from ..models.encoder import AdaptiveEncoder
-from .calibration import Calibration, set_formats
+from .calibration import Calibration
 from .layers import QuantisedSpn
 from .support import Float
 
@@ -30,7 +30,6 @@ def fine_tune(
     network: QuantisedSpn,
     source: Float,
     data: Calibration,
-    fractions: tuple[int, ...],
     *,
     epochs: int,
     learning_rate: float,
@@ -40,9 +39,10 @@ def fine_tune(
     """Train ``network`` in place against the float network that it was rounded from.
 
     The loss is the mean squared error of the scales, plus, inside an encoder, that of the encoder's
-    outputs over their variance; only the SPN learns. Weight formats are chosen anew after each
-    epoch, and the best epoch is kept, the untrained start among them: never worse than
-    post-training quantisation on this data. The same seed gives the same result.
+    outputs over their variance; only the SPN learns. The formats stay as they were calibrated (chosen
+    anew after each epoch they made training restless and the result worse). The best epoch is kept,
+    the untrained start among them: never worse than post-training quantisation on this data. The
+    same seed gives the same result.
     """
     teacher: nn.Module = source.encoder or source.spn
     student: nn.Module = network
@@ -66,7 +66,6 @@ def fine_tune(
             schedule.step()
             with torch.no_grad():
                 network.offset.clamp_(SCALE.value(SCALE.min), SCALE.value(SCALE.max))
-        set_formats(network, fractions)
         loss = _total(student, examples, weight)
         if loss < best_loss:
             best_loss, best = loss, copy.deepcopy(network.state_dict())
