@@ -123,6 +123,7 @@ class Dispatcher(wiring.Component):
             return layout(arguments[64 - layout.size :])
 
         valid = Signal(reset_less=True)
+        loaded_crc = Signal(32, reset_less=True)
         open_job = Signal()
         job = Signal(32, reset_less=True)
         left = Signal(range(self.shape.map_bytes(self.shape.max_length) + 1), reset_less=True)
@@ -137,6 +138,7 @@ class Dispatcher(wiring.Component):
             writer.values.error.code.eq(code),
             writer.values.commit.crc.eq(self.parameter_crc),
             writer.values.counters.eq(self.counters),
+            self.parameter_crc.eq(loaded_crc),
         ]
         for field in protocol.IDENTITY_FIELDS:
             live = {"parameter_crc": self.parameter_crc, "parameters_valid": valid}
@@ -350,7 +352,7 @@ class Dispatcher(wiring.Component):
                     m.d.sync += [loading.eq(1), valid.eq(0)]
                     m.next = "FETCH"
                 with m.Else():
-                    m.d.sync += [valid.eq(1), self.parameter_crc.eq(self.store_crc)]
+                    m.d.sync += [valid.eq(1), loaded_crc.eq(self.store_crc)]
                     respond("commit")
             with m.State("STREAM"):
                 m.d.comb += [

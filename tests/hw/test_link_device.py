@@ -1,0 +1,414 @@
+"""The whole link in simulation, with an engine that adds up what it gets."""
+
+import crc32c
+import pytest
+
+from adakern.device.packets import Deframer, Packet, Record, encode
+from adakern_hw.top import ByteTop
+from adakern_sim.benches.byte_bench import ByteBench
+from adakern_sim.benches.stub_engine import StubEngine
+from adakern_spec import protocol
+from adakern_spec.digest import GATEWARE_VERSION, spec_digest
+from adakern_spec.network import SpnShape, folds_for_interval
+from adakern_spec.parameters import block_size
+from adakern_spec.protocol import ErrorCode, Request, Status
+
+SHAPE = SpnShape((2, 2, 2), height=3, max_length=20)
+FOLDS = folds_for_interval(SHAPE, 9)
+CLOCK = 12_345_678
+STUCK = 9
+"""Length of a map that the engine does not take; of the next length it gives no result."""
+
+TIMEOUT = 400
+SIZE = block_size(SHAPE)
+BLOCK = bytes((7 * n + 3) % 256 for n in range(SIZE))
+CRC = crc32c.crc32c(BLOCK)
+
+JOB = Record(protocol.JOB_FIELDS)
+RESULT = Record(protocol.RESULT_FIELDS)
+IDENTITY = Record(protocol.IDENTITY_FIELDS)
+COUNTERS = Record(protocol.COUNTER_FIELDS)
+
+
+def word(value):
+    return value.to_bytes(4, "little")
+
+
+class Session:
+    """A host without any logic of its own: sends what it is told, remembers the sequence number."""
+
+    def __init__(self, epoch=0x1234, loaded=True, **engine):
+        engine = StubEngine(SHAPE, stuck_length=STUCK, **engine)
+        self.bench = ByteBench(ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout=TIMEOUT))
+        self.deframer = Deframer()
+        self.sync(epoch)
+        if loaded:
+            assert self.ask(Request.PARAMETER_WRITE, word(0) + BLOCK).status == Status.OK
+            assert self.ask(Request.PARAMETER_COMMIT, word(CRC)).payload == word(CRC)
+
+    def frame(self, kind, payload=b"", sequence=None, epoch=None):
+        if sequence is None:
+            sequence, self.sequence = self.sequence, (self.sequence + 1) % 256
+        return encode(Packet(kind, 0, self.epoch if epoch is None else epoch, sequence, payload))
+
+    def run(self, data=b"", cycles=0, quiet=250):
+        """Replies until nothing has come for ``quiet`` cycles after the data and ``cycles``."""
+        self.bench.send(data)
+        replies = list(self.deframer.feed(self.bench.run(len(data) + cycles)))
+        while came := self.bench.run(quiet):
+            replies += self.deframer.feed(came)
+        return replies
+
+    def collect(self, data, count):
+        """Replies until ``count`` have come."""
+        self.bench.send(data)
+        replies = []
+        deadline = self.bench.cycles + 5000
+        while len(replies) < count and self.bench.cycles < deadline:
+            replies += self.deframer.feed(self.bench.run(40))
+        return replies
+
+    def sync(self, epoch):
+        self.epoch, self.sequence = epoch, 1
+        (reply,) = self.run(encode(Packet(Request.SYNC, 0, epoch, 0, b"")))
+        assert reply == Packet(Request.SYNC | protocol.REPLY, Status.OK, epoch, 0, b"")
+
+    def ask(self, kind, payload=b""):
+        """The one reply to a request."""
+        sequence = self.sequence
+        (reply,) = self.collect(self.frame(kind, payload), 1)
+        assert (reply.type, reply.epoch, reply.sequence) == (kind | protocol.REPLY, self.epoch, sequence)
+        return reply
+
+    def refused(self, kind, payload=b""):
+        reply = self.ask(kind, payload)
+        assert reply.status == Status.ERROR
+        assert len(reply.payload) == 1
+        return reply.payload[0]
+
+    def counters(self):
+        return COUNTERS.unpack(self.ask(Request.COUNTERS).payload)
+
+    def map(self, number, values):
+        """Frames of a whole map of SHAPE."""
+        length = len(values) // SHAPE.map_bytes(1)
+        return [self.frame(Request.JOB, JOB.pack(number, length)), self.frame(Request.DATA, values)]
+
+
+def values_of(length, seed=1):
+    return bytes((seed * 31 + 17 * n) % 256 for n in range(SHAPE.map_bytes(length)))
+
+
+@pytest.fixture
+def session():
+    return Session()
+
+
+def test_identity():
+    session = Session(loaded=False)
+    expected = {
+        "digest": spec_digest(SHAPE),
+        "gateware_version": GATEWARE_VERSION,
+        "clock_hz": CLOCK,
+        "max_length": 20,
+        "height": 3,
+        "channels": 2,
+        "outputs": 2,
+        "window": protocol.WINDOW,
+        "payload_max": protocol.PAYLOAD_MAX,
+        "multipliers": sum(fold.multipliers for fold in FOLDS),
+        "interval": 9,
+        "parameter_size": SIZE,
+        "parameter_crc": 0,
+        "parameters_valid": 0,
+    }
+    assert IDENTITY.unpack(session.ask(Request.IDENTITY).payload) == expected
+    session.ask(Request.PARAMETER_WRITE, word(0) + BLOCK)
+    session.ask(Request.PARAMETER_COMMIT, word(CRC))
+    identity = IDENTITY.unpack(session.ask(Request.IDENTITY).payload)
+    assert identity == expected | {"parameter_crc": CRC, "parameters_valid": 1}
+
+
+def test_map_in_pieces(session):
+    values = values_of(5)
+    assert session.ask(Request.JOB, JOB.pack(0xDEADBEEF, 5)).payload == b""
+    assert session.ask(Request.DATA, values[:7]).payload == b""
+    assert session.ask(Request.DATA, values[7:8]).payload == b""
+    reply = session.ask(Request.DATA, values[8:])
+    result = RESULT.unpack(reply.payload)
+    assert result["job"] == 0xDEADBEEF
+    assert result["parameter_crc"] == CRC
+    assert result["scale_height"] == sum(values) % 65536
+    assert result["scale_length"] == 1
+    assert result["kernel_height"] == sum(BLOCK) % 65536
+    assert result["kernel_length"] == 5
+    assert 0 < result["stalls"] < result["cycles"]
+
+
+def test_requests_of_several_maps_at_once(session):
+    """All frames of a window back to back: one reply each, results in the order of the jobs."""
+    maps = [values_of(length, seed) for seed, length in enumerate((1, 20, 2, 3))]
+    frames = [frame for number, values in enumerate(maps) for frame in session.map(number, values)]
+    assert len(frames) == protocol.WINDOW
+    replies = {reply.sequence: reply for reply in session.run(b"".join(frames), quiet=600)}
+    assert len(replies) == len(frames)
+    first = min(replies)
+    for number, values in enumerate(maps):
+        assert replies[first + 2 * number].payload == b""
+        result = RESULT.unpack(replies[first + 2 * number + 1].payload)
+        assert (result["job"], result["scale_height"]) == (number, sum(values) % 65536)
+        assert result["scale_length"] == number + 1
+
+
+def test_parameters_are_read_back_and_written_in_pieces(session):
+    assert session.ask(Request.PARAMETER_READ, word(0) + b"\x40").payload == BLOCK[:64]
+    assert session.ask(Request.PARAMETER_READ, word(SIZE - 3) + b"\x03").payload == BLOCK[-3:]
+    assert session.ask(Request.PARAMETER_READ, word(5) + b"\x00").payload == b""
+    session.ask(Request.PARAMETER_WRITE, word(10) + b"new")
+    changed = BLOCK[:10] + b"new" + BLOCK[13:]
+    assert session.ask(Request.PARAMETER_READ, word(8) + b"\x10").payload == changed[8:24]
+    assert session.refused(Request.JOB, JOB.pack(1, 1)) == ErrorCode.NO_PARAMETERS
+    assert session.refused(Request.PARAMETER_COMMIT, word(CRC)) == ErrorCode.BAD_DIGEST
+    assert session.ask(Request.PARAMETER_COMMIT, word(crc32c.crc32c(changed))).status == Status.OK
+    replies = session.run(b"".join(session.map(2, values_of(1))))
+    assert RESULT.unpack(replies[-1].payload)["kernel_height"] == sum(changed) % 65536
+
+
+def test_every_error_but_time_out():
+    session = Session(loaded=False)
+    assert session.refused(0x55) == ErrorCode.UNKNOWN_TYPE
+    assert session.refused(0x55, bytes(300)) == ErrorCode.UNKNOWN_TYPE
+    assert session.refused(Request.JOB, JOB.pack(1, 1)) == ErrorCode.NO_PARAMETERS
+    session.ask(Request.PARAMETER_WRITE, word(0) + BLOCK)
+    session.ask(Request.PARAMETER_COMMIT, word(CRC))
+
+    for kind, payload in [
+        (Request.IDENTITY, b"x"),
+        (Request.COUNTERS, b"x"),
+        (Request.PARAMETER_WRITE, b"abc"),
+        (Request.PARAMETER_READ, word(0)),
+        (Request.PARAMETER_READ, word(0) + b"\x01\x01"),
+        (Request.PARAMETER_READ, word(0) + bytes([protocol.REPLY_PAYLOAD_MAX + 1])),
+        (Request.PARAMETER_COMMIT, b"abc"),
+        (Request.JOB, bytes(7)),
+        (Request.JOB, bytes(9)),
+        (Request.DATA, b""),
+    ]:
+        assert session.refused(kind, payload) == ErrorCode.BAD_LENGTH, (kind, payload)
+
+    for payload in (
+        word(SIZE) + b"x",
+        word(SIZE - 2) + b"abc",
+        word(1 << 31) + b"x",
+        word(0) + bytes(SIZE + 1),
+    ):
+        assert session.refused(Request.PARAMETER_WRITE, payload) == ErrorCode.BAD_ADDRESS
+    for address, size in ((SIZE, 1), (SIZE - 1, 2), (0xFFFFFFFF, 1), (1 << 16, 4)):
+        assert session.refused(Request.PARAMETER_READ, word(address) + bytes([size])) == ErrorCode.BAD_ADDRESS
+    assert session.refused(Request.PARAMETER_COMMIT, word(CRC ^ 1)) == ErrorCode.BAD_DIGEST
+
+    assert session.refused(Request.DATA, b"x") == ErrorCode.NO_JOB
+    for length in (0, 21, 1 << 16, (1 << 16) + 1, 1 << 31):
+        assert session.refused(Request.JOB, JOB.pack(1, length)) == ErrorCode.BAD_JOB
+    session.ask(Request.JOB, JOB.pack(1, 2))
+    assert session.refused(Request.JOB, JOB.pack(2, 2)) == ErrorCode.JOB_OPEN
+    assert session.refused(Request.PARAMETER_COMMIT, word(CRC)) == ErrorCode.JOB_OPEN
+    assert session.refused(Request.DATA, values_of(2) + b"x") == ErrorCode.OVERRUN
+
+    # None of this did any harm.
+    values = values_of(2)
+    result = RESULT.unpack(session.ask(Request.DATA, values).payload)
+    assert (result["job"], result["scale_height"], result["scale_length"]) == (1, sum(values) % 65536, 1)
+
+
+@pytest.mark.parametrize("length", [STUCK, STUCK + 1])
+def test_time_out_resets_the_engine_and_the_next_map_runs(session, length):
+    """An engine that takes no pixel, and one that gives no result."""
+    session.ask(Request.JOB, JOB.pack(1, length))
+    assert session.refused(Request.DATA, values_of(length)) == ErrorCode.TIMEOUT
+    assert session.refused(Request.DATA, b"x") == ErrorCode.NO_JOB
+    values = values_of(3)
+    replies = session.run(b"".join(session.map(2, values)))
+    result = RESULT.unpack(replies[-1].payload)
+    assert (result["job"], result["scale_height"], result["scale_length"]) == (2, sum(values) % 65536, 1)
+    assert result["kernel_height"] == sum(BLOCK) % 65536
+
+
+def test_time_out_fails_every_job_without_a_result(session):
+    frames = [
+        *session.map(1, values_of(STUCK + 1)),
+        *session.map(2, values_of(1)),
+        *session.map(3, values_of(2)),
+    ]
+    replies = {reply.sequence: reply for reply in session.run(b"".join(frames), 3 * TIMEOUT)}
+    first = min(replies)
+    assert len(replies) == 6
+    assert [replies[first + n].status for n in (1, 3)] == [Status.ERROR] * 2
+    assert {replies[first + n].payload for n in (1, 3)} == {bytes([ErrorCode.TIMEOUT])}
+    # The third job waits for the engine to begin the second: it fails with them, or runs after the reset.
+    if replies[first + 4].status == Status.OK:
+        assert replies[first + 5].status in (Status.OK, Status.ERROR)
+    values = values_of(4)
+    result = RESULT.unpack(session.run(b"".join(session.map(4, values)))[-1].payload)
+    assert (result["job"], result["scale_height"]) == (4, sum(values) % 65536)
+
+
+def test_commit_times_out_behind_a_stuck_map(session):
+    frames = session.map(1, values_of(STUCK + 1))
+    frames.append(session.frame(Request.PARAMETER_COMMIT, word(CRC)))
+    replies = session.run(b"".join(frames), 4 * TIMEOUT)
+    assert replies[1].payload == bytes([ErrorCode.TIMEOUT])
+    assert len(replies) == 3
+    assert session.ask(Request.PARAMETER_COMMIT, word(CRC)).status == Status.OK
+
+
+def test_repeated_request_is_answered_again_and_not_executed_again(session):
+    values = values_of(2)
+    job, data = session.map(5, values)
+    first = session.run(job + data)
+    again = session.run(data + job + data)
+    assert again.count(first[1]) == 2
+    assert again.count(first[0]) == 1
+    counters = session.counters()
+    assert counters["maps"] == 1
+    assert counters["frames_repeated"] == 3
+    result = RESULT.unpack(first[1].payload)
+    assert result["scale_length"] == 1
+
+
+def test_repeated_request_without_an_answer_yet_is_busy():
+    session = Session(delay=350)
+    job, data = session.map(5, values_of(2))
+    replies = session.run(job + data + data, 300)
+    assert [reply.status for reply in replies] == [Status.OK, Status.BUSY, Status.OK]
+    assert replies[1].payload == b""
+    assert replies[1].sequence == replies[2].sequence
+    assert RESULT.unpack(replies[2].payload)["job"] == 5
+
+
+def test_requests_out_of_order_execute_in_order(session):
+    values = values_of(4)
+    frames = [session.frame(Request.JOB, JOB.pack(6, 4))]
+    frames += [session.frame(Request.DATA, values[n : n + 4]) for n in range(0, 24, 4)]
+    order = [3, 6, 1, 0, 5, 2, 4]
+    assert session.run(b"".join(frames[n] for n in order[:3])) == []
+    replies = session.run(b"".join(frames[n] for n in order[3:]))
+    assert len(replies) == len(frames)
+    (result,) = (RESULT.unpack(reply.payload) for reply in replies if reply.payload)
+    assert result["scale_height"] == sum(values) % 65536
+
+
+def test_outside_the_window_is_dropped(session):
+    start = session.sequence
+    for offset in (protocol.WINDOW, 100, 256 - protocol.WINDOW - 1):
+        sequence = (start + offset) % 256
+        assert session.run(session.frame(Request.IDENTITY, sequence=sequence)) == []
+    assert session.counters()["frames_stale"] == 3
+
+
+def test_slot_with_an_open_result_is_not_given_away():
+    """A host that breaks the window's rule while a result is due must not destroy it."""
+    session = Session(delay=380)
+    job, data = session.map(5, values_of(2))
+    later = [session.frame(Request.COUNTERS) for _ in range(protocol.WINDOW)]
+    replies = session.run(job + data + b"".join(later), 400)
+    result = next(reply for reply in replies if reply.type == Request.DATA | protocol.REPLY)
+    assert RESULT.unpack(result.payload)["job"] == 5
+    assert len(replies) == 2 + protocol.WINDOW - 1
+
+
+def test_other_epochs_are_dropped(session):
+    stale = session.frame(Request.IDENTITY, sequence=session.sequence, epoch=0x1235)
+    none = session.frame(Request.IDENTITY, sequence=session.sequence, epoch=protocol.NO_EPOCH)
+    reply = session.frame(Request.IDENTITY | protocol.REPLY, sequence=session.sequence)
+    assert session.run(stale + none + reply) == []
+    assert session.counters()["frames_stale"] == 3
+
+
+def test_before_any_sync_nothing_is_answered():
+    bench = ByteBench(ByteTop(SHAPE, FOLDS, CLOCK, engine=StubEngine(SHAPE)))
+    for epoch in (protocol.NO_EPOCH, 1):
+        bench.send(encode(Packet(Request.IDENTITY, 0, epoch, 0, b"")))
+    bench.send(encode(Packet(Request.SYNC, 0, protocol.NO_EPOCH, 0, b"")))
+    bench.send(encode(Packet(Request.SYNC, 0, 5, 1, b"")))
+    bench.send(encode(Packet(Request.SYNC, 0, 5, 0, b"x")))
+    assert bench.run(400) == b""
+
+
+def test_sync_in_mid_job_starts_afresh_and_keeps_the_parameters(session):
+    session.ask(Request.JOB, JOB.pack(1, 4))
+    session.ask(Request.DATA, values_of(4)[:5])
+    session.sync(0x4321)
+    assert session.refused(Request.DATA, b"x") == ErrorCode.NO_JOB
+    values = values_of(3)
+    result = RESULT.unpack(session.run(b"".join(session.map(2, values)))[-1].payload)
+    assert (result["job"], result["scale_height"], result["scale_length"]) == (2, sum(values) % 65536, 1)
+    assert (result["parameter_crc"], result["kernel_height"]) == (CRC, sum(BLOCK) % 65536)
+
+
+def test_repeated_sync_resets_nothing(session):
+    session.ask(Request.JOB, JOB.pack(1, 1))
+    (reply,) = session.run(encode(Packet(Request.SYNC, 0, session.epoch, 0, b"")))
+    assert reply == Packet(Request.SYNC | protocol.REPLY, Status.OK, session.epoch, 0, b"")
+    assert RESULT.unpack(session.ask(Request.DATA, values_of(1)).payload)["job"] == 1
+
+
+def test_delayed_copy_of_the_last_sync_is_dropped(session):
+    session.sync(0x4321)
+    assert session.run(encode(Packet(Request.SYNC, 0, 0x1234, 0, b""))) == []
+    assert session.counters()["frames_stale"] == 1
+
+
+def test_sequence_numbers_wrap(session):
+    start = session.sequence
+    for _ in range(256 // protocol.WINDOW):
+        frames = [session.frame(Request.PARAMETER_READ, word(0) + b"\x00") for _ in range(protocol.WINDOW)]
+        assert len(session.collect(b"".join(frames), protocol.WINDOW)) == protocol.WINDOW
+    assert session.sequence == start
+    assert session.ask(Request.PARAMETER_READ, word(2) + b"\x02").payload == BLOCK[2:4]
+
+
+def test_counters_count_bad_frames(session):
+    before = session.counters()
+    session.run(b"\x00garbage\x00" + session.frame(Request.IDENTITY)[:-3] + b"\x00")
+    session.sequence -= 1
+    after = session.counters()
+    assert after["frames_bad"] - before["frames_bad"] == 2
+    assert after["frames_good"] - before["frames_good"] == 1
+    assert before["cycles"] < after["cycles"] <= session.bench.cycles
+
+
+def test_maps_stream_without_a_stall():
+    """An engine at the pace of the reference, 8 bytes in 9 cycles, never waits for the link."""
+    shape = SpnShape((8, 2), height=8, max_length=40)
+    engine = StubEngine(shape, interval=9, delay=2000)
+    size = block_size(shape)
+    bench = ByteBench(ByteTop(shape, folds_for_interval(shape, 9), CLOCK, engine=engine))
+    deframer = Deframer()
+    values = bytes(n * 37 % 251 for n in range(shape.map_bytes(40)))
+    requests = [
+        (Request.PARAMETER_WRITE, word(0) + bytes(size)),
+        (Request.PARAMETER_COMMIT, word(crc32c.crc32c(bytes(size)))),
+    ]
+    for number in range(3):
+        requests.append((Request.JOB, JOB.pack(number, 40)))
+        requests += [(Request.DATA, values[n : n + 512]) for n in range(0, len(values), 512)]
+    bench.send(encode(Packet(Request.SYNC, 0, 7, 0, b"")))
+    sent, open_ = 0, set()
+    results = []
+    while len(results) < 3:
+        while sent < len(requests) and (not open_ or sent + 1 - min(open_) < protocol.WINDOW):
+            kind, payload = requests[sent]
+            sent += 1
+            open_.add(sent)
+            bench.send(encode(Packet(kind, 0, 7, sent, payload)))
+        for reply in deframer.feed(bench.run(50)):
+            open_.discard(reply.sequence)
+            assert reply.status == Status.OK
+            if reply.type == Request.DATA | protocol.REPLY and reply.payload:
+                results.append(RESULT.unpack(reply.payload))
+        assert bench.cycles < 30_000
+    assert [result["scale_height"] for result in results] == [sum(values) % 65536] * 3
+    assert [result["stalls"] for result in results] == [0, 0, 0]
+    pixels = shape.pixels(40)
+    assert [result["cycles"] for result in results] == [9 * (pixels - 1) + 1 + 2000] * 3
