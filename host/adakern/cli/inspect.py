@@ -65,14 +65,18 @@ def trace(
 def estimate(
     model: Model,
     multipliers: Multipliers = 144,
-    length: Annotated[int, typer.Option(min=1, help="Positions of a map.")] = REFERENCE_LENGTH,
+    length: Annotated[
+        int | None,
+        typer.Option(min=1, help="Positions of a map; default: 128, or the longest if that is less."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Cycles, utilisation, multipliers and memory of a model, before any synthesis."""
     from .. import artifact
     from ..estimate import estimate as run
 
-    result = run(artifact.load(model).shape, multipliers, length)
+    shape = artifact.load(model).shape
+    result = run(shape, multipliers, length or min(REFERENCE_LENGTH, shape.max_length))
     if json:
         emit(result.to_json())
         return

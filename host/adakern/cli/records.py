@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +95,9 @@ class ResultsFile:
         self.count += 1
 
     def close(self) -> None:
-        self._file.close()
+        # Every line was flushed by itself: what a full disk kept back has been reported.
+        with suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -76,7 +76,7 @@ class Admission:
             raise InputError(
                 f"record {record.id!r} has {len(sequence)} letters, at most {self.max_length} fit",
                 place(0),
-                "shorten it or allow truncation",
+                "shorten it or truncate (--truncate)",
             )
         return record.truncated(self.max_length)
 
@@ -91,5 +91,5 @@ class Admission:
         raise InputError(
             f"illegal letter {sequence[first]!r} for alphabet {self.alphabet.name}",
             place(first),
-            f"use {self.alphabet.letters} or map unknown letters",
+            f"use {self.alphabet.letters} or map others to unknown (--unknown)",
         )
