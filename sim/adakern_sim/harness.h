@@ -3,9 +3,8 @@
 // MODEL_HEADER and MODEL_CLASS name the Verilated class; TRACE is defined in a build with waveforms.
 // The API is plain C, so that ctypes can call it:
 //
-//   create(trace_path)   new model after one cycle of reset; trace_path may be null, NULL on failure
+//   create(trace_path)   new model as it powers up; trace_path may be null, NULL on failure
 //   destroy(model)
-//   reset(model)         one cycle of reset, what was under way in the harness is dropped
 //   cycles(model)        rising clock edges so far
 //   run(...)             see `Harness::run`
 #pragma once
@@ -57,13 +56,6 @@ public:
         top.eval();
         dump();
         ++cycles;
-    }
-
-    void reset() {
-        top.rst = 1;
-        settle();
-        edge();
-        top.rst = 0;
     }
 
     VerilatedContext context;

@@ -13,6 +13,5 @@ API Harness *create(const char *trace_path) {
     }
 }
 API void destroy(Harness *harness) { delete harness; }
-API void reset(Harness *harness) { harness->reset(); }
 API uint64_t cycles(const Harness *harness) { return harness->model.cycles; }
 API void run(Harness *harness, Exchange *exchange) { harness->run(*exchange); }

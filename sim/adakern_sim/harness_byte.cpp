@@ -3,14 +3,7 @@
 #include "harness.h"
 
 struct Harness {
-    explicit Harness(const char *trace_path) : model{trace_path} { reset(); }
-
-    void reset() {
-        model.top.STREAM(rx, valid) = 0;
-        model.top.STREAM(tx, ready) = 0;
-        model.reset();
-        frame_end = {};
-    }
+    explicit Harness(const char *trace_path) : model{trace_path} {}
 
     // Offers one byte and takes one byte in each cycle, until `cycles_max` have passed, the room is
     // full, or (with `stop_on_frame`) a whole frame has come.

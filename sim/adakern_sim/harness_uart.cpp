@@ -7,13 +7,7 @@
 constexpr Ticks BIT = static_cast<Ticks>(CYCLES_PER_BIT * CYCLE + 0.5);
 
 struct Harness {
-    explicit Harness(const char *trace_path) : model{trace_path} { reset(); }
-
-    void reset() {
-        model.top.rx = 1;
-        model.reset();
-        frame_end = {};
-    }
+    explicit Harness(const char *trace_path) : model{trace_path} {}
 
     // Sends and receives until `cycles_max` have passed, the room is full, or (with `stop_on_frame`)
     // a whole frame has come. A byte counts as used when its start bit begins.

@@ -44,7 +44,6 @@ def load_library(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     library.create.argtypes, library.create.restype = (ctypes.c_char_p,), ctypes.c_void_p
     library.destroy.argtypes, library.destroy.restype = (ctypes.c_void_p,), None
-    library.reset.argtypes, library.reset.restype = (ctypes.c_void_p,), None
     library.cycles.argtypes, library.cycles.restype = (ctypes.c_void_p,), ctypes.c_uint64
     library.run.argtypes, library.run.restype = (ctypes.c_void_p, ctypes.POINTER(_Exchange)), None
     if hasattr(library, "send_break"):
@@ -75,12 +74,8 @@ class ByteModel:
 
     @property
     def cycles(self) -> int:
-        """Clock cycles simulated so far, reset included."""
+        """Clock cycles simulated so far."""
         return self._library.cycles(self._model)
-
-    def reset(self) -> None:
-        """Hold the reset for one cycle."""
-        self._library.reset(self._model)
 
     def run(self, send: bytes, max_cycles: int, stop_on_frame: bool = False) -> tuple[int, bytes]:
         """Simulate up to ``max_cycles`` cycles, offering ``send`` and accepting what comes.

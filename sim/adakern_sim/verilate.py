@@ -50,7 +50,7 @@ VERILATOR_FLAGS = (
 COMMON_FLAGS = (TARGET, LANGUAGE, "-fPIC", "-fvisibility=hidden")
 """Hidden but for the API: two models in one process share nothing, and calls within one are direct."""
 
-FAST_FLAGS = ("-O3", *COMMON_FLAGS)
+FAST_FLAGS = ("-O2", *COMMON_FLAGS)
 SLOW_FLAGS = ("-O0", *COMMON_FLAGS)
 """For Verilator's ``__Slow`` files, which run once."""
 
@@ -185,7 +185,9 @@ class Build:
     def key(self) -> str:
         """Digest of all that the library depends on."""
         sources = [(HARNESS_FOLDER / name).read_bytes() for name in (self.harness, *RECIPE)]
-        flags = repr((self.verilator_flags, FAST_FLAGS, SLOW_FLAGS, RUNTIME_FLAGS, self.harness_flags, RUNTIME_SOURCES))
+        flags = repr(
+            (self.verilator_flags, FAST_FLAGS, SLOW_FLAGS, RUNTIME_FLAGS, self.harness_flags, RUNTIME_SOURCES)
+        )
         compiler = compiler_identity(find_compiler())
         return digest(self.verilog, flags, distribution_digest("verilator"), compiler, *sources)
 

@@ -127,12 +127,6 @@ def test_a_full_buffer_loses_nothing(byte_model: ByteModel) -> None:
     assert first + byte_model.run(data[used:], 10_000)[1] == incremented(data)
 
 
-def test_reset_drops_what_is_under_way(byte_model: ByteModel) -> None:
-    assert byte_model.run(b"a", 1) == (1, b"")
-    byte_model.reset()
-    assert byte_model.run(b"b", 2) == (1, b"c")
-
-
 def test_waveform(tmp_path: Path) -> None:
     build = Build(to_verilog(Incrementer()), trace=True)
     with ByteModel(build.library(), tmp_path / "wave.vcd") as model:

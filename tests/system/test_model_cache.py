@@ -175,7 +175,7 @@ def test_library_key_covers_the_build(monkeypatch: pytest.MonkeyPatch, tmp_path:
         Build(base.verilog, defines=("A=1",)).key(),
         Build(base.verilog, defines=("A=2",)).key(),
     ]
-    for name in ("VERILATOR_FLAGS", "FAST_FLAGS", "SLOW_FLAGS", "RUNTIME_SOURCES"):
+    for name in ("VERILATOR_FLAGS", "FAST_FLAGS", "SLOW_FLAGS", "RUNTIME_FLAGS", "RUNTIME_SOURCES"):
         with monkeypatch.context() as patch:
             patch.setattr(verilate, name, (*getattr(verilate, name), "-DX"))
             keys.append(base.key())
