@@ -21,7 +21,8 @@ class AdakernError(Exception):
         super().__init__(what, where, mend)
 
     def __str__(self) -> str:
-        line = f"{self.where}: {self.what}" if self.where else self.what
+        # A device's URL may end in the colon itself.
+        line = f"{self.where.removesuffix(':')}: {self.what}" if self.where else self.what
         if self.mend:
             line = f"{line}; {self.mend}"
         return " ".join(line.split())

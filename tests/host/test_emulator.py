@@ -94,7 +94,7 @@ def test_progress_counts_the_maps():
 
 
 def test_a_model_of_another_shape_is_refused():
-    with pytest.raises(DeviceError, match="emulator:: a model of shape"):
+    with pytest.raises(DeviceError, match="emulator: a model of shape"):
         opened().load(SpnParameters.random(REFERENCE, np.random.default_rng(0)))
 
 

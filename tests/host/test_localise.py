@@ -1,6 +1,9 @@
 """Faults planted in a device are found where they were planted, through the device's answers alone."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,3 +154,21 @@ def test_faults_behind_the_stages_are_told_apart() -> None:
 
 def test_right_device_has_no_fault() -> None:
     assert locate(FaultyDevice(SHAPE), *example(SHAPE, 0)) is None
+
+
+def test_command_names_the_fault(
+    cli: Callable[..., Any], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_faulty(shape: SpnShape, folds: object) -> FaultyDevice:
+        return FaultyDevice(shape, flip(0, 2, 1, 5, 6))
+
+    monkeypatch.setattr("adakern.device.emulator.EmulatorDevice", open_faulty)
+    outcome = cli("verify", model, "--device", "emulator:", "--count", 10, "--json")
+    assert outcome.status == 1
+    report = json.loads(outcome.out)
+    assert (report["device"], report["agree"]) == ("faulty:", False)
+    mismatch = report["mismatch"]
+    assert mismatch["got"] != mismatch["expected"]
+    assert mismatch["fault"] == {"stage": "conv stage 0", "pixel": [1, 5], "channel": 2, "exact": True}
+    assert "first differs at conv stage 0, channel 2, row 1, position 5" in outcome.error
+    assert outcome.error.startswith("error: faulty: ")

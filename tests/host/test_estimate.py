@@ -1,0 +1,61 @@
+"""Estimates against figures worked out by hand and against the design's own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adakern.estimate import estimate
+from adakern_spec.errors import InputError, ShapeError
+from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape
+
+
+def test_reference_network_meets_the_figures_of_the_design() -> None:
+    """Design part 3: 64 + 64 + 16 multipliers make 9 cycles per pixel; 16 · 128 · 9 = 18,432 per map."""
+    result = estimate(REFERENCE, 144, REFERENCE_LENGTH)
+    assert [stage.multipliers for stage in result.stages] == [64, 64, 16]
+    assert [stage.interval for stage in result.stages] == [9, 9, 9]
+    assert (result.macs, result.multipliers, result.interval) == (2_654_208, 144, 18_432)
+    assert result.utilisation == 1.0
+    assert result.latency <= 20_500
+
+
+def test_memory_is_counted_by_hand() -> None:
+    """5 → 2 channels on 3 rows: 90 weights, 2 · (32-bit bias + 5-bit shift), two columns of pixels."""
+    result = estimate(SpnShape(channels=(5, 2), height=3, weight_bits=4), 45, 8)
+    (stage,) = result.stages
+    assert (stage.weight_bits, stage.channel_bits, stage.line_bits) == (360, 74, 240)
+    # The link's copy: 90 bytes of weights, 2 · 5 of channels, 2 · 5 of outputs, 2 · 5 of directions.
+    assert result.memory_bits == 360 + 74 + 240 + 8 * 120
+
+
+@pytest.mark.parametrize("multipliers", [3, 36, 144, 600])
+def test_smaller_budgets_take_longer_and_are_kept(multipliers: int) -> None:
+    result = estimate(REFERENCE, multipliers, REFERENCE_LENGTH)
+    assert result.multipliers <= multipliers
+    assert result.interval == 16 * 128 * max(stage.interval for stage in result.stages)
+    assert result.utilisation == pytest.approx(result.macs / (result.multipliers * result.interval))
+
+
+def test_impossible_wishes_are_refused() -> None:
+    with pytest.raises(ShapeError, match="at least 3"):
+        estimate(REFERENCE, 2, 128)
+    with pytest.raises(InputError, match="length 0"):
+        estimate(REFERENCE, 144, 0)
+
+
+def test_command_prints_the_same_figures(cli: Callable[..., Any], model: Path) -> None:
+    shape = SpnShape(channels=(3, 4, 2), height=4, max_length=60)
+    expected = estimate(shape, 30, 20)
+    outcome = cli("estimate", model, "--multipliers", 30, "--length", 20, "--json")
+    found = json.loads(outcome.out)
+    assert found == json.loads(json.dumps(expected.to_json()))
+    assert found["latency"] == expected.latency
+    text = cli("estimate", model, "--multipliers", 30, "--length", 20).out
+    assert f"{expected.interval:,} back to back, {expected.latency:,} from first pixel to result" in text
+
+
+def test_command_takes_the_longest_map_where_128_is_too_long(cli: Callable[..., Any], model: Path) -> None:
+    assert json.loads(cli("estimate", model, "--json").out)["length"] == 60
