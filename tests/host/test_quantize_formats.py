@@ -95,7 +95,7 @@ def test_a_shared_scale_serves_both_directions():
         lambda spn: spn.convs[0].weight[1].zero_(),
         lambda spn: spn.convs[0].weight.zero_(),
         lambda spn: (spn.convs[1].weight.zero_(), spn.convs[1].bias.zero_()),
-        lambda spn: spn.convs[0].weight[1].mul_(1e-12),
+        lambda spn: (spn.convs[0].weight[1].mul_(1e-12), spn.convs[0].bias.zero_()),
         lambda spn: spn.convs[0].weight[1].mul_(1e3),
         lambda spn: (spn.convs[1].weight.mul_(1e4), spn.convs[1].bias.fill_(-1e3)),
         lambda spn: (spn.gain.zero_(), spn.offset.zero_()),
@@ -119,11 +119,12 @@ def test_maps_of_zeros_calibrate():
     assert not quantise(spn, zeros, pool=POOL).input_format.signed
 
 
-def test_padding_does_not_count(spn, tmp_path):
-    data = calibration(signed=True)
+@pytest.mark.parametrize("padding", [-1e4, 1e4])
+def test_padding_does_not_count(spn, tmp_path, padding):
+    data = calibration()
     garbage = data.maps.clone()
     for values, length in zip(garbage, data.lengths, strict=True):
-        values[..., length:] = 1e4
+        values[..., length:] = padding
     save(tmp_path / "clean.safetensors", quantise(spn, data, pool=POOL))
     save(tmp_path / "garbage.safetensors", quantise(spn, Calibration(garbage, data.lengths), pool=POOL))
     clean, dirty = (tmp_path / f"{name}.safetensors" for name in ("clean", "garbage"))

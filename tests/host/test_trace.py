@@ -23,7 +23,8 @@ def traced():
     model = AdaptiveEncoder(
         EncoderConfig(height=4, alphabet="dna", channels=4, spn_channels=(4, 6, 2), head_width=8)
     ).eval()
-    maps, lengths = (torch.rand(9, 1, 4, 24) > 0.7).float(), torch.tensor([7, 24, 1, *range(10, 16)])
+    maps = (torch.rand(20, 1, 4, 24) > 0.7).float()
+    lengths = torch.tensor([7, 24, 1, *torch.randint(1, 25, (17,)).tolist()])
     return model, maps, lengths, quantise(model, Calibration(maps, lengths))
 
 
@@ -48,8 +49,9 @@ def test_samples_are_the_first_map_in_float_and_in_integers(traced):
     ):
         np.testing.assert_array_equal(sample.integers * 2.0**fraction, integers[0, ..., :7])
         assert sample.floats.shape == sample.integers.shape
+    assert len(report.samples) == len(report.layers)
     assert report.samples[-1].floats.shape == (2 * report.maps,)
-    np.testing.assert_array_equal(report.samples[-1].integers[:18] * 2**14, result.scales.ravel())
+    np.testing.assert_array_equal(report.samples[-1].integers[:40] * 2**14, result.scales.ravel())
 
 
 def test_an_spn_alone_is_traced_on_activation_maps():
