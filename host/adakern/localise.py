@@ -8,46 +8,46 @@ parameters can be loaded, and so it is asked with parameters that let one thing 
   makes the same constant: the answers change at the stage that adds an error of its own. And a channel
   is blamed only if it errs through every channel of the next stage.
 - Pixel: the stages before pass the reference's activations on unchanged; one input channel becomes a
-  mask, and the next stage closes every pixel whose mask is zero. Opening the pixels in the order of
-  the stream, the first that makes the answers differ is the one.
+  mask, and the next stage closes every pixel but the one whose mask is set. Opened one by one in the
+  order of the stream, the first that makes the answers differ is the one.
 
 A mean of N pixels hides what changes their sum by less than N / 2^8, so the map is first cut to the
 shortest that still shows the fault. No stage follows the last, so nothing can mask its output: there
 the first *input* pixel whose presence matters is found, at most ``radius`` away from the faulty output.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from adakern_spec.network import ConvShape
-from adakern_spec.numbers import SCALE, SCALE_MIN
+from adakern_spec.numbers import ACTIVATION_BITS
 
 from .device.base import Device
 from .parameters import SpnParameters
-from .reference.scale import global_average
+from .probing import Prober, Scales, Stage, Stages, answer_of, contribution, expected_answer
+from .reference.conv import conv_stage
 from .reference.spn import run_spn
 
 SCALE_HEAD = "scale head"
 KERNEL_SIZE = "kernel size"
 
-Scales = tuple[int, int]
-Answer = tuple[Scales, tuple[int, int]]
-"""Scales and kernel sizes of one map."""
-
 _CONSTANT = 0x55
 """An activation with ones and zeros in turn."""
+
+SCANNED_PIXELS = 4096
+"""Pixels that are looked at one by one; of a longer map the last, where it first shows the fault."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Where device and reference first differ.
+    """Where device and reference first differ in the shortest start of the map that shows it.
 
     ``stage`` is "conv stage 0" and so on, or what follows the stages; ``row`` and ``position`` are of
     the stage's output if ``exact``, else of the input pixel that reveals the fault. What cannot be told
-    is None.
+    is None. ``length`` are the positions of the map up to which it was cut.
     """
 
     stage: str
@@ -55,11 +55,13 @@ class Fault:
     row: int | None = None
     position: int | None = None
     exact: bool = True
+    length: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         named = (("channel", self.channel), ("row", self.row), ("position", self.position))
         place = ", ".join([self.stage, *(f"{name} {value}" for name, value in named if value is not None)])
-        return place if self.exact else f"{place} (of the stage's input; its output is not visible by pixel)"
+        place += f" of the map's first {self.length} positions"
+        return place if self.exact else f"{place} (the stage's input: its output is not visible by pixel)"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -67,146 +69,20 @@ class Fault:
             "pixel": None if self.position is None else [self.row, self.position],
             "channel": self.channel,
             "exact": self.exact,
+            "length": self.length,
         }
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """Arrays of one conv stage, writable, all zero at first."""
-
-    weights: np.ndarray
-    bias: np.ndarray
-    shift: np.ndarray
-
-    @classmethod
-    def silent(cls, shape: ConvShape) -> "_Stage":
-        channels = np.zeros(shape.out_channels, np.int64)
-        kernel = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
-        return cls(np.zeros(kernel, np.int64), channels, channels.copy())
-
-    @classmethod
-    def of(cls, parameters: SpnParameters, index: int) -> "_Stage":
-        fields = (parameters.weights, parameters.biases, parameters.shifts)
-        return cls(*(field[index].copy() for field in fields))
-
-    def pass_on(self, source: int, target: int, weight_bits: int) -> None:
-        """Make output ``target`` equal input ``source``: rs(2^s · x, s) = x."""
-        self.silence(target)
-        self.shift[target] = weight_bits - 2
-        self.centre(source, target, 1 << (weight_bits - 2))
-
-    def silence(self, target: int) -> None:
-        """Make output ``target`` zero."""
-        self.weights[target] = self.bias[target] = self.shift[target] = 0
-
-    def centre(self, source: int, target: int, weight: int) -> None:
-        middle = self.weights.shape[2] // 2
-        self.weights[target, source, middle, middle] = weight
-
-
-def answer_of(device: Device, values: np.ndarray) -> Answer:
-    """The device's answer for one map [C, H, length]."""
-    (prediction,) = device.stream([values])
-    return prediction.scales, prediction.kernels
-
-
-def expected_answer(parameters: SpnParameters, values: np.ndarray) -> Answer:
-    """The reference's answer for one map [C, H, length]."""
-    result = run_spn(parameters, values[None], np.array([values.shape[2]]))
-    (height, length), (kernel_height, kernel_length) = result.scales[0].tolist(), result.kernels[0].tolist()
-    return (height, length), (kernel_height, kernel_length)
-
-
-class _Prober:
-    """Asks the device with parameters made for one question at a time."""
-
-    def __init__(self, device: Device, parameters: SpnParameters) -> None:
-        self.device = device
-        self.parameters = parameters
-        self.shape = parameters.shape
-
-    def differs(self, stages: Sequence[_Stage], output: int, values: np.ndarray) -> bool:
-        """Whether the means of output channel ``output`` differ between device and reference."""
-        got, expected = self.means(stages, output, values)
-        return got != expected
-
-    def means(self, stages: Sequence[_Stage], output: int, values: np.ndarray) -> tuple[Scales, Scales]:
-        """Mean of output channel ``output`` as the scales that show it: the device's, the reference's."""
-        parameters = self._readout(stages, output, values)
-        self.device.load(parameters)
-        return answer_of(self.device, values)[0], expected_answer(parameters, values)[0]
-
-    def _readout(self, stages: Sequence[_Stage], output: int, values: np.ndarray) -> SpnParameters:
-        """``stages`` with a head that shows the mean of ``output`` without scaling it, where it fits.
-
-        A mean has 16 bits, a scale lies in [0.5, 2] of UQ2.14: the offset is chosen so that the expected
-        mean lies inside.
-        """
-        size = np.zeros(self.shape.outputs, np.int64)
-        parameters = replace(
-            self.parameters,
-            weights=tuple(stage.weights for stage in stages),
-            biases=tuple(stage.bias for stage in stages),
-            shifts=tuple(stage.shift for stage in stages),
-            gain=size,
-            gain_shift=size,
-            offset=size,
-        )
-        length = np.array([values.shape[2]])
-        last = run_spn(parameters, values[None], length, trace=True).stages[-1]
-        sums = last.sum(axis=(2, 3), dtype=np.int64)
-        mean = int(global_average(sums, self.shape.height, length)[0, output])
-        low, middle = SCALE_MIN, SCALE.quantise(1.25)
-        if mean + low <= middle:
-            gain, shift, offset = 1, 0, low
-        elif mean + middle <= SCALE.max:
-            gain, shift, offset = -1, 0, mean + middle
-        else:
-            gain, shift, offset = 1, 1, 0
-        chosen = np.arange(self.shape.outputs) == output
-        return replace(parameters, gain=chosen * gain, gain_shift=chosen * shift, offset=chosen * offset)
-
-    def original(self, first: int, last: int) -> dict[int, _Stage]:
-        """The model's own stages ``first`` to ``last`` (not included)."""
-        return {index: _Stage.of(self.parameters, index) for index in range(first, last)}
-
-    def hops(self, stage: int) -> range:
-        """Channels of the next stage that one of ``stage`` can be passed on through."""
-        behind = self.shape.stages[stage + 1 :]
-        return range(behind[0].out_channels if behind else 1)
-
-    def following(self, stage: int, channel: int, hop: int = 0) -> tuple[dict[int, _Stage], int]:
-        """Stages after ``stage`` that pass ``channel`` on alone, and the output that it arrives at.
-
-        It leaves the next stage as channel ``hop``, those after it as channel 0.
-        """
-        stages = {}
-        for index in range(stage + 1, len(self.shape.stages)):
-            stages[index] = _Stage.silent(self.shape.stages[index])
-            stages[index].pass_on(channel, hop, self.shape.weight_bits)
-            channel, hop = hop, 0
-        return stages, channel
-
-    def preceding(self, stage: int) -> dict[int, _Stage]:
-        """Stages before ``stage`` that pass a map on unchanged, as many of its channels as there are."""
-        stages = {}
-        for index, shape in enumerate(self.shape.stages[:stage]):
-            stages[index] = _Stage.silent(shape)
-            for channel in range(min(shape.in_channels, shape.out_channels)):
-                stages[index].pass_on(channel, channel, self.shape.weight_bits)
-        return stages
 
 
 def locate(device: Device, parameters: SpnParameters, values: np.ndarray) -> Fault | None:
     """The fault that makes ``device`` answer wrongly for the map ``values`` under ``parameters``.
 
     None if the device now answers rightly: the fault does not repeat. Leaves other parameters in the
-    device than it found. Loads and asks some dozens of times, more for longer maps by the logarithm.
+    device than it found. Loads and asks some dozens of times, then once for each pixel ahead of the fault.
     """
     device.load(parameters)
     if answer_of(device, values) == expected_answer(parameters, values):
         return None
-    prober = _Prober(device, parameters)
+    prober = Prober(device, parameters)
 
     def differs(piece: np.ndarray) -> bool:
         return answer_of(device, piece) != expected_answer(parameters, piece)
@@ -215,13 +91,13 @@ def locate(device: Device, parameters: SpnParameters, values: np.ndarray) -> Fau
     values = values[:, :, :end]
     place = _fault_on_constants(prober, values) or _fault_on_map(prober, values)
     if place is not None:
-        return _locate_pixel(prober, *place, values)
+        return replace(_locate_pixel(prober, *place, values), length=end)
     device.load(parameters)
     got, expected = answer_of(device, values), expected_answer(parameters, values)
-    return Fault(SCALE_HEAD if got[0] != expected[0] else KERNEL_SIZE)
+    return Fault(SCALE_HEAD if got[0] != expected[0] else KERNEL_SIZE, length=end)
 
 
-def _fault_on_constants(prober: _Prober, values: np.ndarray) -> tuple[int, int] | None:
+def _fault_on_constants(prober: Prober, values: np.ndarray) -> tuple[int, int] | None:
     """First stage, and its first channel, that errs when all a stage does is make or pass on a constant."""
     shapes = prober.shape.stages
     found = None
@@ -230,14 +106,14 @@ def _fault_on_constants(prober: _Prober, values: np.ndarray) -> tuple[int, int] 
         answers = []
         blamed = []
         for channel in range(shapes[stage].out_channels):
-            stages = {index: _Stage.silent(shapes[index]) for index in range(stage + 1)}
+            stages = {index: Stage.silent(shapes[index]) for index in range(stage + 1)}
             # The same accumulator and shift as in a stage that passes the constant on.
             stages[stage].shift[channel] = prober.shape.weight_bits - 2
             stages[stage].bias[channel] = _CONSTANT << (prober.shape.weight_bits - 2)
             wrong = []
             for hop in prober.hops(stage):
                 following, output = prober.following(stage, channel, hop)
-                got, expected = prober.means(_in_order(stages | following), output, values)
+                got, expected = prober.means(stages | following, output, values)
                 wrong.append(got != (behind[hop] if behind else expected))
                 if hop == 0:
                     answers.append(got)
@@ -248,12 +124,12 @@ def _fault_on_constants(prober: _Prober, values: np.ndarray) -> tuple[int, int] 
     return found
 
 
-def _fault_on_map(prober: _Prober, values: np.ndarray) -> tuple[int, int] | None:
+def _fault_on_map(prober: Prober, values: np.ndarray) -> tuple[int, int] | None:
     """First stage, and its first channel, whose output differs for the map."""
 
     def differs(stage: int, channel: int, hop: int) -> bool:
         following, output = prober.following(stage, channel, hop)
-        return prober.differs(_in_order(prober.original(0, stage + 1) | following), output, values)
+        return prober.differs(prober.original(0, stage + 1) | following, output, values)
 
     places = ((s, c) for s, shape in enumerate(prober.shape.stages) for c in range(shape.out_channels))
     return next(
@@ -261,22 +137,21 @@ def _fault_on_map(prober: _Prober, values: np.ndarray) -> tuple[int, int] | None
     )
 
 
-def _locate_pixel(prober: _Prober, stage: int, channel: int, values: np.ndarray) -> Fault:
+def _locate_pixel(prober: Prober, stage: int, channel: int, values: np.ndarray) -> Fault:
     name, height = f"conv stage {stage}", prober.shape.height
     following, output = prober.following(stage, channel)
     tested = prober.original(stage, stage + 1)
 
     # Alone, if the fault shows then too: the reference's activations reach the stage unchanged.
     inputs, preceding = _activations(prober.parameters, values, stage), prober.preceding(stage)
-    if not prober.differs(_in_order(preceding | tested | following), output, inputs):
+    if not prober.differs(preceding | tested | following, output, inputs):
         inputs, preceding = values, prober.original(0, stage)
     elif stage + 1 < len(prober.shape.stages):
-        masked = _masked_probe(prober, preceding, stage, channel, inputs)
-        if masked is not None:
-            pixel = _first(masked, height * inputs.shape[2])
+        pixel = _first_output_pixel(prober, preceding, stage, channel, inputs)
+        if pixel is not None:
             return Fault(name, channel, pixel % height, pixel // height)
 
-    stages = _in_order(preceding | tested | following)
+    stages = preceding | tested | following
 
     def kept(count: int) -> bool:
         return prober.differs(
@@ -293,41 +168,57 @@ def _locate_pixel(prober: _Prober, stage: int, channel: int, values: np.ndarray)
     return Fault(name, channel, None, position, exact=False)
 
 
-def _masked_probe(
-    prober: _Prober, preceding: dict[int, _Stage], stage: int, channel: int, inputs: np.ndarray
-) -> Callable[[int], bool] | None:
-    """``differs(opened)`` with only the first ``opened`` output pixels of ``stage`` let through.
+def _first_output_pixel(
+    prober: Prober, preceding: Stages, stage: int, channel: int, inputs: np.ndarray
+) -> int | None:
+    """First pixel, in the order of the stream, where ``channel`` of ``stage`` differs; None if unknown.
 
-    An input channel is given up for the mask; None if giving up any of them hides the fault.
+    One pixel is looked at after another. An input channel carries the mask instead of its values; what it
+    would have added to the sum at the one open pixel goes into the bias, so that the accumulator there
+    is the model's own. The next stage takes the difference to the reference times ``weight``.
     """
-    shapes = prober.shape.stages
+    shapes, bits = prober.shape.stages, prober.shape.weight_bits
     if shapes[stage].out_channels < 2:
         return None
     carrier = 1 if channel == 0 else 0
-    bits = prober.shape.weight_bits
     mask = shapes[stage].input_format.max
-    # Where the mask is off, w·x - 3·w·mask <= w·(255 - 3·127) < 0 closes the pixel.
-    weight, closing = 1 << (bits - 3), 3 << (bits - 3)
-    gate = _Stage.silent(shapes[stage + 1])
-    gate.centre(channel, 0, weight)
-    gate.centre(carrier, 0, closing)
-    gate.bias[0] = -closing * mask
-    gate.shift[0] = bits - 3
+    # Where the mask is off, weight·x - 3·weight·mask <= weight·(255 - 3·127) < -middle closes the pixel.
+    weight, closing, middle = 1 << (bits - 3), 3 << (bits - 3), 1 << (ACTIVATION_BITS - 1)
     following, output = prober.following(stage + 1, 0)
+    original = Stage.of(prober.parameters, stage)
+    _, height, length = inputs.shape
+    pixels = height * length
+    seen = _seen(shapes[stage], stage, inputs)
+    right = conv_stage(seen[None], original.weights, original.bias, original.shift)[0, channel].astype(
+        np.int64
+    )
 
-    for given_up in range(shapes[stage].in_channels):
-        tested = _Stage.of(prober.parameters, stage)
+    def differs(given_up: int, pixel: int | None) -> bool:
+        tested = Stage.of(prober.parameters, stage)
         tested.weights[channel, given_up] = 0
         tested.pass_on(given_up, carrier, bits)
-        stages = _in_order(preceding | {stage: tested, stage + 1: gate} | following)
+        gate = Stage.silent(shapes[stage + 1])
+        gate.centre(channel, 0, weight)
+        gate.centre(carrier, 0, closing)
+        gate.bias[0] = middle - closing * mask
+        values = inputs.copy()
+        values[given_up] = 0
+        if pixel is not None:
+            row, position = pixel % height, pixel // height
+            values[given_up, row, position] = mask
+            tested.bias[channel] += contribution(
+                original.weights[channel, given_up], inputs[given_up], row, position
+            )
+            gate.bias[0] -= weight * right[row, position]
+        return prober.differs(preceding | {stage: tested, stage + 1: gate} | following, output, values)
 
-        def differs(opened: int, stages: Sequence[_Stage] = stages, given_up: int = given_up) -> bool:
-            values = inputs.copy()
-            values[given_up] = _opened(inputs, opened) * mask
-            return prober.differs(stages, output, values)
-
-        if differs(inputs[0].size) and not differs(0):
-            return differs
+    # A fault in what one channel adds hides while that channel is given up, so a second one is tried.
+    for given_up in range(min(2, len(inputs), shapes[stage].in_channels)):
+        if differs(given_up, None):
+            return None
+        for pixel in range(max(0, pixels - SCANNED_PIXELS), pixels):
+            if differs(given_up, pixel):
+                return pixel
     return None
 
 
@@ -342,6 +233,16 @@ def _activations(parameters: SpnParameters, values: np.ndarray, stage: int) -> n
     channels = min(len(held), len(activations))
     held[:channels] = np.minimum(activations[:channels], np.iinfo(held.dtype).max)
     return held
+
+
+def _seen(shape: ConvShape, stage: int, inputs: np.ndarray) -> np.ndarray:
+    """What reaches a stage of ``shape`` through stages that pass ``inputs`` on unchanged."""
+    if stage == 0:
+        return inputs
+    seen = np.zeros((shape.in_channels, *inputs.shape[1:]), np.uint8)
+    channels = min(shape.in_channels, len(inputs))
+    seen[:channels] = np.maximum(inputs[:channels], 0)
+    return seen
 
 
 def _opened(values: np.ndarray, count: int) -> np.ndarray:
@@ -360,7 +261,3 @@ def _first(differs: Callable[[int], bool], count: int) -> int:
         else:
             agreeing = middle
     return agreeing
-
-
-def _in_order(stages: dict[int, _Stage]) -> list[_Stage]:
-    return [stages[index] for index in sorted(stages)]

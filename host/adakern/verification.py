@@ -12,8 +12,9 @@ from adakern_spec.network import SpnShape
 
 from .device.base import Device
 from .device.maps import map_dtype
-from .localise import Answer, Fault, expected_answer, locate
+from .localise import Fault, locate
 from .parameters import SpnParameters
+from .probing import Answer, expected_answer
 
 RANDOM_LENGTH = 160
 """Longest of the random maps; the adversarial ones reach the device's limit."""

@@ -131,16 +131,45 @@ def test_fault_that_needs_data_is_found_in_the_last_stage() -> None:
     assert "input" in str(fault)
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2])
-def test_wrong_rounding_everywhere_is_found_in_the_first_stage_that_has_it(stage: int) -> None:
-    def sabotage(index: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.maximum(y, 1) - 1 if index >= stage else y
+@pytest.mark.parametrize("stage", [0, 1])
+def test_first_wrong_pixel_is_that_of_the_model_and_the_map(stage: int) -> None:
+    """Sums rounded down instead of to nearest: where that shows depends on every bit of the sum."""
+    shape = SpnShape(channels=(4, 4, 4, 2), height=6, max_length=40)
 
-    device = FaultyDevice(SHAPE, sabotage)
-    parameters, values = differing_example(device, SHAPE)
+    def rounded_down(p: SpnParameters, x: np.ndarray) -> np.ndarray:
+        half = np.left_shift(np.int64(1), p.shifts[stage]) >> 1
+        return conv_stage(x[None], p.weights[stage], p.biases[stage] - half, p.shifts[stage])[0]
+
+    def sabotage(index: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return rounded_down(device.parameters, x) if index == stage else y
+
+    device = FaultyDevice(shape, sabotage)
+    parameters, values = differing_example(device, shape)
     fault = locate(device, parameters, values)
     assert fault is not None
-    assert fault.stage == f"conv stage {stage}"
+    x = values[None, :, :, : fault.length]
+    for arrays in zip(parameters.weights, parameters.biases, parameters.shifts, strict=True):
+        seen, x = x, conv_stage(x, *arrays)
+        if arrays[0] is parameters.weights[stage]:
+            break
+    wrong = rounded_down(parameters, seen[0]) != x[0]
+    channel = int(np.argmax(wrong.any(axis=(1, 2))))
+    position, row = np.argwhere(wrong[channel].T)[0].tolist()
+    assert fault == Fault(f"conv stage {stage}", channel, row, position)
+
+
+def test_wrong_output_everywhere_is_found_in_the_first_stage_that_has_it() -> None:
+    for stage in range(3):
+        first = stage
+
+        def sabotage(index: int, x: np.ndarray, y: np.ndarray, first: int = first) -> np.ndarray:
+            return np.maximum(y, 1) - 1 if index >= first else y
+
+        device = FaultyDevice(SHAPE, sabotage)
+        parameters, values = differing_example(device, SHAPE)
+        fault = locate(device, parameters, values)
+        assert fault is not None
+        assert fault.stage == f"conv stage {stage}"
 
 
 def test_faults_behind_the_stages_are_told_apart() -> None:
@@ -169,6 +198,8 @@ def test_command_names_the_fault(
     assert (report["device"], report["agree"]) == ("faulty:", False)
     mismatch = report["mismatch"]
     assert mismatch["got"] != mismatch["expected"]
-    assert mismatch["fault"] == {"stage": "conv stage 0", "pixel": [1, 5], "channel": 2, "exact": True}
-    assert "first differs at conv stage 0, channel 2, row 1, position 5" in outcome.error
+    place = {"stage": "conv stage 0", "pixel": [1, 5], "channel": 2, "exact": True, "length": 6}
+    assert mismatch["fault"] == place
+    text = "first differs at conv stage 0, channel 2, row 1, position 5 of the map's first 6 positions"
+    assert text in outcome.error
     assert outcome.error.startswith("error: faulty: ")
