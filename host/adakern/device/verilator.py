@@ -18,7 +18,7 @@ BAUD = 3_000_000
 LATENCY_CYCLES = 1000
 """Generous for the way of a request through the gateware."""
 
-SIMULATED_CYCLES_PER_SECOND = 100_000
+SIMULATED_CYCLES_PER_SECOND = 400_000
 """A simulation slower than this, on a loaded machine, is taken for silence."""
 
 
