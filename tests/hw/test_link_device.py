@@ -160,6 +160,17 @@ def test_requests_of_several_maps_at_once(session):
         assert result["scale_length"] == number + 1
 
 
+def test_short_maps_wait_for_their_turn():
+    """Maps that fit into the feeder whole while the engine is at the first: no job is lost."""
+    session = Session(delay=300)
+    maps = [values_of(length, seed) for seed, length in enumerate((1, 1, 2, 1))]
+    frames = [frame for number, values in enumerate(maps) for frame in session.map(number, values)]
+    replies = sorted(session.collect(b"".join(frames), protocol.WINDOW), key=lambda reply: reply.sequence)
+    results = [RESULT.unpack(reply.payload) for reply in replies[1::2]]
+    assert [result["scale_height"] for result in results] == [sum(values) for values in maps]
+    assert [result["kernel_length"] for result in results] == [1, 1, 2, 1]
+
+
 def test_parameters_are_read_back_and_written_in_pieces(session):
     assert session.ask(Request.PARAMETER_READ, word(0) + b"\x40").payload == BLOCK[:64]
     assert session.ask(Request.PARAMETER_READ, word(SIZE - 3) + b"\x03").payload == BLOCK[-3:]
