@@ -3,23 +3,29 @@
     python benchmarks/openvaccine.py --data DIR [--seeds 3] [--epochs N] [--out FILE.json] [--work DIR]
 
 DIR holds train.npz and test107.npz (Wayment-Steele et al. 2022; layout: ``adakern.data.read_npz``).
-Each network trains on all training constructs and is measured once, on the test constructs. Runs
-are kept in the work folder and resumed there, so an interrupted benchmark loses at most one epoch.
-The adaptive network of seed 0 is written beside the results as openvaccine_encoder.safetensors.
+Each network trains on all training constructs and is measured once, on the test constructs: in
+floating point, and with the scale prediction network in integers, on the emulator and on the
+device (``--device``, the Verilated gateware unless told otherwise). Runs are kept in the work folder
+and resumed there, so an interrupted benchmark loses at most one epoch. The adaptive network of seed
+0 is written beside the results as openvaccine_encoder.safetensors.
 """
 
 import argparse
+import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from scipy import stats
 
-from adakern.data import Admission, SequenceRecord, read_npz
+import adakern
+from adakern.data import Admission, SequenceRecord, alphabet_named, collate, read_npz
 from adakern.files import write_atomically
 from adakern.models import AdaptiveEncoder, EncoderConfig, save_encoder
+from adakern.quantize import Calibration, quantise
+from adakern.report.quantisation import QuantisationReport
 from adakern.training import TrainingSettings, evaluate, train
 
 TARGETS = ("reactivity", "deg_Mg_pH10", "deg_pH10", "deg_Mg_50C", "deg_50C")
@@ -37,6 +43,36 @@ CONFIG = EncoderConfig(
 )
 
 
+CALIBRATION_RECORDS = 128
+"""Training constructs, from the first on, that calibrate the formats."""
+
+QUANTISATIONS: tuple[tuple[str, Literal["ptq", "qat"], int], ...] = (
+    ("integer", "ptq", 8),
+    ("integer_4bit", "ptq", 4),
+    ("integer_4bit_trained", "qat", 4),
+)
+"""Column, method, weight bits."""
+
+
+def measure_integers(
+    encoder: AdaptiveEncoder, training: list[SequenceRecord], test: list[SequenceRecord], device: str
+) -> dict[str, float]:
+    """MCRMSE with the scale prediction network in integers on the emulator, at 8 bit also on ``device``."""
+    alphabet = alphabet_named(encoder.config.alphabet)
+    calibration = Calibration(*map(torch.from_numpy, collate(training[:CALIBRATION_RECORDS], alphabet)))
+    row: dict[str, float] = {}
+    for column, method, bits in QUANTISATIONS:
+        artifact = quantise(encoder, calibration, method=method, weight_bits=bits)
+        row[f"{column}_scale_error"] = QuantisationReport.from_json(artifact.report).scale_error_max
+        urls = {column: "emulator:"} | ({"gateware": device} if bits == 8 else {})
+        for name, url in urls.items():
+            with adakern.open(url, artifact) as opened:
+                on_device = copy.deepcopy(encoder)
+                on_device.spn = opened.as_module(artifact.input_format.frac)
+                row[f"{name}_mcrmse"] = evaluate(on_device, test)[0]["mcrmse"]
+    return row
+
+
 def run(
     adaptive: bool,
     seed: int,
@@ -44,13 +80,14 @@ def run(
     training: list[SequenceRecord],
     test: list[SequenceRecord],
     work: Path,
+    device: str,
 ) -> tuple[AdaptiveEncoder, dict[str, Any]]:
     """Train and measure one network: the network and its row of the results."""
     config = EncoderConfig(**{**CONFIG.to_json(), "adaptive": adaptive})
     out = work / f"{'adaptive' if adaptive else 'fixed'}-{seed}-{epochs}"
     result = train(config, training, out, TrainingSettings(epochs=epochs, seed=seed), progress=True)
     figures, scales = evaluate(result.encoder, test)
-    return result.encoder, {
+    row = {
         "adaptive": adaptive,
         "seed": seed,
         "parameters": result.encoder.parameter_count(),
@@ -59,6 +96,9 @@ def run(
         "mean_scale_height": float(scales[0]),
         "mean_scale_length": float(scales[1]),
     }
+    if adaptive:
+        row |= measure_integers(result.encoder, training, test, device)
+    return result.encoder, row
 
 
 def interval(values: list[float]) -> dict[str, float | int | None]:
@@ -71,13 +111,25 @@ def interval(values: list[float]) -> dict[str, float | int | None]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over seeds, and the gain of adaptive kernels, paired by seed (positive: adaptive is better)."""
+    """Means over seeds, and the gain of adaptive kernels, paired by seed (positive: adaptive is better).
+
+    ``integer_over_float``: relative change of the adaptive networks' MCRMSE by each quantisation.
+    """
     by_kind = {
         kind: [row["test_mcrmse"] for row in rows if row["adaptive"] == (kind == "adaptive")]
         for kind in ("adaptive", "fixed")
     }
     gains = [fixed - adaptive for adaptive, fixed in zip(by_kind["adaptive"], by_kind["fixed"], strict=True)]
-    return {**{kind: interval(values) for kind, values in by_kind.items()}, "gain": interval(gains)}
+    adaptive = [row for row in rows if row["adaptive"]]
+    changes = {
+        column: interval([row[f"{column}_mcrmse"] / row["test_mcrmse"] - 1 for row in adaptive])
+        for column in ("gateware", *(column for column, _, _ in QUANTISATIONS))
+    }
+    return {
+        **{kind: interval(values) for kind, values in by_kind.items()},
+        "gain": interval(gains),
+        "integer_over_float": changes,
+    }
 
 
 def main() -> None:
@@ -85,6 +137,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.npz and test107.npz")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--device", default="verilator:", help="device to measure beside the emulator")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/openvaccine.json"))
     parser.add_argument("--work", type=Path, default=Path("build/openvaccine"), help="runs, resumable")
     arguments = parser.parse_args()
@@ -94,7 +147,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         for adaptive in (True, False):
-            encoder, row = run(adaptive, seed, arguments.epochs, training, test, arguments.work)
+            encoder, row = run(
+                adaptive, seed, arguments.epochs, training, test, arguments.work, arguments.device
+            )
             print(json.dumps(row), flush=True)
             rows.append(row)
             if adaptive and seed == 0:

@@ -30,7 +30,7 @@ def test_training_beats_rounding_at_four_bits():
     for seed in range(3):
         spn, data = toy(seed)
         plain = quantise(spn, data, pool=POOL, weight_bits=4)
-        trained = quantise(spn, data, pool=POOL, weight_bits=4, method="qat", epochs=25)
+        trained = quantise(spn, data, pool=POOL, weight_bits=4, method="qat", epochs=20)
         assert sqnr(trained) > sqnr(plain) + 1
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 from adakern_spec.numbers import SCALE
 
 from ..models.encoder import AdaptiveEncoder
+from .bias import correct_biases
 from .calibration import Calibration
 from .layers import QuantisedSpn
 from .support import Float
@@ -29,7 +30,8 @@ _Example = tuple[Tensor, Tensor, _Answer]
 def fine_tune(
     network: QuantisedSpn,
     source: Float,
-    data: Calibration,
+    calibration: Calibration,
+    activation_maps: Calibration,
     *,
     epochs: int,
     learning_rate: float,
@@ -38,11 +40,12 @@ def fine_tune(
 ) -> None:
     """Train ``network`` in place against the float network that it was rounded from.
 
-    The loss is the mean squared error of the scales, plus, inside an encoder, that of the encoder's
-    outputs over their variance; only the SPN learns. The formats stay as they were calibrated (chosen
-    anew after each epoch they made training restless and the result worse). The best epoch is kept,
-    the untrained start among them: never worse than post-training quantisation on this data. The
-    same seed gives the same result.
+    ``calibration`` holds the inputs of the encoder (or of the SPN alone), ``activation_maps`` what the SPN
+    sees of them. The loss is the mean squared error of the scales, plus, inside an encoder, that of the
+    encoder's outputs over their variance; only the SPN learns. The formats stay as they were calibrated.
+    Weights that flip shift the means, so each epoch ends with a bias correction. The best epoch is
+    kept, the untrained start among them: never worse than post-training quantisation by this loss
+    on this data. The same seed gives the same result.
     """
     teacher: nn.Module = source.encoder or source.spn
     student: nn.Module = network
@@ -51,7 +54,7 @@ def fine_tune(
         student.spn = network
         teacher = copy.deepcopy(source.encoder).eval()
     with torch.no_grad():
-        examples = [(*batch, _answer(teacher, *batch)) for batch in data.batches()]
+        examples = [(*batch, _answer(teacher, *batch)) for batch in calibration.batches()]
         outputs = torch.cat([outputs.flatten() for _, _, (_, outputs) in examples])
         weight = 1 / (float(outputs.var()) + _EPSILON) if len(outputs) else 0.0
     generator = torch.Generator().manual_seed(seed)
@@ -66,6 +69,7 @@ def fine_tune(
             schedule.step()
             with torch.no_grad():
                 network.offset.clamp_(SCALE.value(SCALE.min), SCALE.value(SCALE.max))
+        correct_biases(network, source.spn, activation_maps)
         loss = _total(student, examples, weight)
         if loss < best_loss:
             best_loss, best = loss, copy.deepcopy(network.state_dict())
