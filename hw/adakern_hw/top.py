@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
+from adakern_spec.cycles import latency
 from adakern_spec.digest import GATEWARE_VERSION, spec_digest
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.parameters import block_size
@@ -20,8 +21,16 @@ from .link.store import ParameterStore
 from .link.uart import UartReceiver, UartTransmitter
 from .link.window import RequestWindow
 
-TIMEOUT = 1 << 20
-"""Cycles that the engine has for whatever the link waits for: far more than any answer takes."""
+TIMEOUT_MIN = 1 << 20
+
+
+def timeout(shape: SpnShape, folds: tuple[Fold, ...]) -> int:
+    """Cycles that the engine has for whatever the link waits for: far more than it takes.
+
+    The longest wait is that for a result once the map's last pixel is in: about the latency of the
+    shortest map, which is mostly padding.
+    """
+    return max(TIMEOUT_MIN, 4 * latency(shape, folds, 1))
 
 
 def identity(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> dict[str, int | bytes]:
@@ -57,8 +66,8 @@ class Accelerator(wiring.Component):
         Told to the host, nothing else.
     engine : Component
         With the ports of `SpnEngine`; that of ``shape`` and ``folds`` by default.
-    timeout : int
-        Cycles.
+    timeout_cycles : int
+        `timeout` of ``shape`` and ``folds`` by default.
 
     Members
     -------
@@ -78,12 +87,12 @@ class Accelerator(wiring.Component):
         folds: tuple[Fold, ...],
         clock_hz: int,
         engine: wiring.Component | None = None,
-        timeout: int = TIMEOUT,
+        timeout_cycles: int | None = None,
     ) -> None:
         self.shape = shape
         self.folds = folds
         self.clock_hz = clock_hz
-        self.timeout = timeout
+        self.timeout_cycles = timeout(shape, folds) if timeout_cycles is None else timeout_cycles
         if engine is None:
             from .engines.spn import SpnEngine
 
@@ -100,8 +109,10 @@ class Accelerator(wiring.Component):
         window = RequestWindow()
         replies = ReplyStore()
         sender = FrameSender()
-        dispatcher = Dispatcher(self.shape, identity(self.shape, self.folds, self.clock_hz), self.timeout)
-        collector = ResultCollector(self.timeout)
+        dispatcher = Dispatcher(
+            self.shape, identity(self.shape, self.folds, self.clock_hz), self.timeout_cycles
+        )
+        collector = ResultCollector(self.timeout_cycles)
         store = ParameterStore(block_size(self.shape))
         counters = Counters()
         feeder = PixelFeeder(self.shape.stages[0])

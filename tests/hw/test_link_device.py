@@ -39,7 +39,7 @@ class Session:
 
     def __init__(self, epoch=0x1234, loaded=True, **engine):
         engine = StubEngine(SHAPE, stuck_length=STUCK, **engine)
-        self.bench = ByteBench(ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout=TIMEOUT))
+        self.bench = ByteBench(ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout_cycles=TIMEOUT))
         self.deframer = Deframer()
         self.sync(epoch)
         if loaded:
