@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .comparison import LayerComparison
@@ -75,7 +76,7 @@ class QuantisationReport:
 
 def layer_table(layers: tuple[LayerComparison, ...], extra: Mapping[str, list[str]] | None = None) -> Table:
     """Table of layer comparisons, with ``extra`` columns of one text per layer."""
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("layer")
     for heading in ("format", "min", "max", "max error", "SQNR dB", "saturated", *(extra or {})):
         table.add_column(heading, justify="right")
