@@ -103,10 +103,8 @@ class Tools:
             self.run([compiler, *flags, "-c", str(source), "-o", output])
             return output
 
-        # The largest source first: the last one to finish sets the time of the build.
-        ordered = sorted(jobs.items(), key=lambda job: -job[0].stat().st_size)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(object_of, ordered))
+            objects = list(pool.map(object_of, jobs.items()))
         self.run([compiler, "-shared", "-o", str(library), *objects])
 
 

@@ -60,6 +60,9 @@ HARNESS_FOLDER = Path(__file__).parent
 RECIPE = ("harness.h", "harness_api.h", "uart_line.h", "verilate.py", "compiler.py")
 """Files beside this one, other than the harness, that a library depends on."""
 
+UNITS = 4
+"""Translation units for the model itself: each reads the headers anew, more of them use more processors."""
+
 RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp")
 TRACE_SOURCES = ("verilated_vcd_c.cpp",)
 
@@ -213,13 +216,20 @@ class Build:
         include = root / "include"
         includes = (f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{HARNESS_FOLDER}")
         definitions = ("-DVM_SC=0", f"-DVM_TRACE={int(self.trace)}", f"-DVM_TRACE_VCD={int(self.trace)}")
-        jobs: dict[Path, tuple[str, ...]] = {
-            path: (*(SLOW_FLAGS if "Slow" in path.stem else FAST_FLAGS), *includes, *definitions)
-            for path in folder.glob("Vtop*.cpp")
-        }
-        for name in RUNTIME_SOURCES + (TRACE_SOURCES if self.trace else ()):
-            jobs[include / name] = (*RUNTIME_FLAGS, *includes, *definitions)
-        jobs[HARNESS_FOLDER / self.harness] = (*FAST_FLAGS, *includes, *definitions, *self.harness_flags)
+        common = (*includes, *definitions, *self.harness_flags)
+        generated = sorted(folder.glob("Vtop*.cpp"), key=lambda path: path.stat().st_size)
+        fast = [path.name for path in generated if "Slow" not in path.stem]
+        slow = [path.name for path in generated if "Slow" in path.stem]
+        runtime = [*RUNTIME_SOURCES, *(TRACE_SOURCES if self.trace else ())]
+
+        units = {f"fast{index}": (fast[index::UNITS], FAST_FLAGS) for index in range(UNITS)}
+        units |= {"slow": (slow, SLOW_FLAGS), "runtime": (runtime, RUNTIME_FLAGS)}
+        units["harness"] = ([self.harness], FAST_FLAGS)
+        jobs = {}
+        for name, (sources, flags) in units.items():
+            unit = folder / f"{name}.cpp"
+            unit.write_text("".join(f'#include "{source}"\n' for source in sources))
+            jobs[unit] = (*flags, *common)
         tools.compile(jobs, library)
         for path in folder.iterdir():
             if path != library:
