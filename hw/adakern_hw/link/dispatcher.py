@@ -43,8 +43,8 @@ class Dispatcher(wiring.Component):
     TIMEOUT, ``abort`` pulses (the engine resets, jobs without a result fail) and the open job is closed.
     The committed parameters' CRC and validity survive resets, as the engine's parameters do.
 
-    Latency: a request without payload is answered 5 cycles after its transfer (plus its record);
-    between the last byte of one DATA and the first of the next lie 9 cycles.
+    Latency: DATA goes on at a byte per cycle; from the last byte of one to the first of the next pass fewer
+    cycles than the `PixelFeeder` bridges, so a stream of maps never starves the engine.
 
     Parameters
     ----------

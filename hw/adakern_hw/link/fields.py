@@ -18,8 +18,8 @@ class RecordWriter(wiring.Component):
     A record is read field by field, each in one cycle (in chunks of 8 bytes if it is longer), so a
     field never tears although it may count on meanwhile.
 
-    Latency: the first byte 2 cycles after the start, then one per cycle and one more per field, then
-    the final part.
+    Latency: the first byte 2 cycles after the start, then one per cycle and one more per field; the final
+    part after `latency` cycles.
 
     Parameters
     ----------
@@ -50,6 +50,11 @@ class RecordWriter(wiring.Component):
     def index(self, record: str) -> int:
         """Number of a record in ``start``."""
         return list(self.records).index(record)
+
+    def latency(self, record: str) -> int:
+        """Cycles from the start to the final part, if no part has to wait."""
+        chunks = self._chunks(record)
+        return 2 + len(chunks) + sum(size for _, size in chunks)
 
     def _chunks(self, name: str) -> list[tuple[object, int]]:
         """Value and size in bytes of each chunk of a record."""

@@ -28,7 +28,7 @@ class ResultCollector(wiring.Component):
     result for ``timeout`` cycles though one is due, ``expired`` pulses. ``abort`` answers every job in
     the queue with TIMEOUT.
 
-    Latency: the final part of the reply `LATENCY` cycles after the result.
+    Latency: the final part of the reply comes `latency` cycles after the result.
 
     Members
     -------
@@ -55,14 +55,17 @@ class ResultCollector(wiring.Component):
 
     def __init__(self, timeout: int) -> None:
         self.timeout = timeout
+        self._writer = RecordWriter({"result": protocol.RESULT_FIELDS, "error": (protocol.Field("code", 1),)})
         super().__init__()
+
+    def latency(self) -> int:
+        """Cycles from a result to the final part of its reply."""
+        return self._writer.latency("result")
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=PENDING.size, depth=protocol.WINDOW)
-        m.submodules.writer = writer = RecordWriter(
-            {"result": protocol.RESULT_FIELDS, "error": (protocol.Field("code", 1),)}
-        )
+        m.submodules.writer = writer = self._writer
         wiring.connect(m, writer.parts, wiring.flipped(self.parts))
         m.d.comb += [
             queue.w_data.eq(self.jobs.payload),

@@ -28,9 +28,9 @@ class RequestWindow(wiring.Component):
     An accepted packet exchanges its payload buffer with the slot's old one, so there is always one
     to receive into: WINDOW + 1 buffers in one memory, and no byte is ever copied.
 
-    Latency: verdict 2 cycles after the header; a request is offered 3 cycles after it was accepted,
-    its first payload byte 3 cycles after its transfer, then one per cycle. The next request is
-    offered 2 cycles after the last byte was taken.
+    Latency: a header is taken in the cycle after it is offered; its request is offered 2 cycles later, the
+    first payload byte 3 cycles after the request was taken, then one per cycle. The next request is
+    offered in the cycle after the last byte was taken.
 
     Members
     -------
