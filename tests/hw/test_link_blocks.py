@@ -96,6 +96,7 @@ def test_pixel_feeder(channels, stall):
     bench.run()
     assert pixels == values
     if not stall:
+        assert times[0] - starts[channels - 1] == 4
         assert times[-1] - times[0] == channels * (count - 1)
         assert starts[-1] - starts[0] == channels * count - 1
 

@@ -205,3 +205,17 @@ def test_discarded_packet_leaves_no_trace():
     packets = [random_packet(rng, length) for length in (10, 20, 30, 5)]
     line = send([framed_body(packet) for packet in packets], discards={0, 2})
     assert line == encode(packets[1]) + encode(packets[3])
+
+
+def test_sender_cycles():
+    dut = FrameSender()
+    bench = Bench(dut)
+    count = 20
+    bench.put(dut.packet, [{"data": n % 3, "last": int(n == count - 1)} for n in range(count)])
+    size = count + protocol.CRC_SIZE + 1 + 2
+    bench.get(dut.bytes, size)
+    taken, given = bench.times(dut.packet), bench.times(dut.bytes)
+    bench.run()
+    assert taken[-1] - taken[0] == count - 1
+    assert given[0] - taken[-1] == 6
+    assert given[-1] - given[0] == size - 1 + 1

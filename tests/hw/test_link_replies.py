@@ -14,6 +14,8 @@ class Store:
     def __init__(self, script):
         self.dut = ReplyStore()
         self.bench = Bench(self.dut, deadline=20_000)
+        self.response_times = self.bench.times(self.dut.responses)
+        self.packet_times = self.bench.times(self.dut.packet)
         self.packets = []
         self.partial = bytearray()
         ended = []
@@ -149,3 +151,14 @@ def test_new_epoch_forgets_what_was_to_be_sent():
     # The first was out before the restart, the second was discarded half-way.
     assert sent[-1] == packet(0, kind=Request.SYNC)
     assert all(each == packet(1, b"old") for each in sent[:-1])
+
+
+def test_reply_store_cycles():
+    async def script(store, ctx):
+        await store.accept(ctx, 3)
+        await ctx.tick().repeat(5)
+        await store.reply(ctx, 3, b"three")
+
+    store = Store(script)
+    assert store.packet_times[0] - store.response_times[-1] == 4
+    assert store.packet_times[-1] - store.packet_times[0] == protocol.HEADER_SIZE - 1 + 2 * len(b"three")

@@ -149,7 +149,8 @@ class FrameSender(wiring.Component):
     code is known only once the next zero has come, so it is patched into the frame buffer; the
     packet is shorter than 254 bytes, so a full group never occurs.
 
-    Latency: n bytes in n cycles, then 6 cycles to the first delimiter, one cycle per byte of the frame.
+    Latency: a byte per cycle in; the first delimiter 6 cycles after the last of them; a byte per cycle out,
+    but for one pause behind that delimiter.
 
     Members
     -------

@@ -61,7 +61,7 @@ class UartReceiver(wiring.Component):
     `CYCLES_PER_BIT_VOTE`). A byte whose stop bit is low is marked ``error``; so is the byte before a
     loss, if a byte was not taken before the next had come.
 
-    Latency: a byte 4 cycles after the middle of its stop bit.
+    Latency: a byte about 4 cycles after the middle of its stop bit, 1 more with the vote.
 
     Parameters
     ----------
@@ -143,7 +143,8 @@ class UartReceiver(wiring.Component):
 class UartTransmitter(wiring.Component):
     """Bytes to a UART's line, back to back if they come so.
 
-    Latency: the start bit begins at most a bit's time after the byte was taken.
+    Latency: the start bit begins in the cycle after the byte was taken, which is at most a bit's time after
+    it was offered to an idle line.
 
     Parameters
     ----------
