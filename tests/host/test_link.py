@@ -434,3 +434,23 @@ def test_answer_of_another_job_or_model_is_refused(parameters, field):
     far.on_data = wrong
     with pytest.raises(BatchInterrupted, match="is not that of job"):
         list(device.stream(maps_of(1)))
+
+
+def test_port_that_goes_away_in_mid_batch_keeps_the_answers(parameters):
+    device = PacketDevice(Line(SummingDevice()), SHAPE)
+    device.load(parameters)
+    line, maps, answers = device.link.transport, maps_of(12), []
+
+    def gone(*_):
+        raise DeviceError("port is gone", "line", "plug the board in and open it again")
+
+    def until_gone():
+        for answer in device.stream(maps):
+            answers.append(answer.scales)
+            if len(answers) == 3:
+                line.read = gone
+
+    with pytest.raises(BatchInterrupted, match=r"gone \(after \d+ maps of the batch\); plug") as caught:
+        until_gone()
+    assert caught.value.done == len(answers) >= 3
+    assert answers == expected(maps)[: len(answers)]

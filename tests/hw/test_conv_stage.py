@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from amaranth import ResetInserter, Signal
@@ -95,9 +97,7 @@ def test_stage_equals_the_reference_and_its_published_cycles(shape, fold, height
     assert sum(lasts) == len(LENGTHS)
     if not stall:
         assert {end - start for start, end in zip(accepted, offered, strict=True)} == {dut.latency}
-        assert {after - before for before, after in zip(accepted, accepted[1:], strict=False)} == {
-            dut.interval
-        }
+        assert {after - before for before, after in itertools.pairwise(accepted)} == {dut.interval}
 
 
 def test_a_blocked_output_loses_nothing():

@@ -3,9 +3,15 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
+from adakern.device.packets import Deframer, Packet, encode
 from adakern_hw.link.uart import RESOLUTION, BaudDivider, UartReceiver, UartTransmitter
+from adakern_hw.top import UartTop
+from adakern_sim.benches.stub_engine import StubEngine
 from adakern_sim.streams import Bench, plain
+from adakern_spec import protocol
 from adakern_spec.errors import ShapeError
+from adakern_spec.network import SpnShape, folds_for_interval
+from adakern_spec.protocol import Request, Status
 
 CLOCK = 12_000_000
 BAUDS = [3_000_000, 2_500_000, 1_500_000, 921_600]
@@ -173,3 +179,36 @@ def test_divider_is_within_its_resolution(clock, baud):
 def test_impossible_baud_rate_is_refused(baud):
     with pytest.raises(ShapeError, match="use at most 3000000"):
         UartReceiver(CLOCK, baud)
+
+
+@pytest.mark.parametrize("flow_control", [False, True])
+def test_device_behind_its_pins(flow_control):
+    """A SYNC in at RX, its answer out at TX; with flow control only once CTS is low."""
+    shape = SpnShape((2, 2), height=2, max_length=4)
+    folds = folds_for_interval(shape, 9)
+    baud = CLOCK // 4
+    dut = UartTop(shape, folds, CLOCK, baud, flow_control, engine=StubEngine(shape))
+    request = Packet(Request.SYNC, 0, 0x4321, 0, b"")
+    samples = waveform(list(encode(request)), 4) + [1] * 1600
+    clear = 1200
+    levels, rts = [], []
+
+    async def bench(ctx):
+        for cycle, sample in enumerate(samples):
+            ctx.set(dut.rx, sample)
+            if flow_control:
+                ctx.set(dut.cts, cycle < clear)
+                rts.append(ctx.get(dut.rts))
+            _, _, level = await ctx.tick().sample(dut.tx)
+            levels.append(level)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1 / CLOCK)
+    simulator.add_testbench(bench)
+    simulator.run()
+    sent, starts = decoded(levels, 4)
+    (reply,) = Deframer().feed(bytes(sent))
+    assert reply == Packet(Request.SYNC | protocol.REPLY, Status.OK, 0x4321, 0, b"")
+    assert (starts[0] > clear) == flow_control
+    # The device takes every byte as it comes.
+    assert sum(rts) <= len(encode(request))

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from amaranth import ResetInserter, Signal
@@ -95,7 +97,7 @@ def test_maps_of_one_length_follow_at_the_published_interval(shape, folds):
         if length <= shape.max_length and shape.pixels(length) * cycles.pace(shape, folds) < 3000:
             run = Run(shape, folds, [length] * 5)
             run.check()
-            gaps = {later - earlier for earlier, later in zip(run.starts, run.starts[1:], strict=False)}
+            gaps = {later - earlier for earlier, later in itertools.pairwise(run.starts)}
             assert gaps == {cycles.interval(shape, folds, length)}
 
 

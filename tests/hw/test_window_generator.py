@@ -12,7 +12,7 @@ from adakern_spec.network import ConvShape
 def windows_of(values, kernel):
     """Zero-padded neighbourhoods [position][channel] of every pixel, length-major."""
     radius = kernel // 2
-    channels, height, length = values.shape
+    _, height, length = values.shape
     padded = np.pad(values, ((0, 0), (radius, radius), (radius, radius)))
     for column in range(length):
         for row in range(height):

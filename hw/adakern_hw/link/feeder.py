@@ -11,8 +11,9 @@ from adakern_spec.numbers import ACTIVATION_BITS
 class PixelFeeder(wiring.Component):
     """Packs bytes into pixels, first channel first, behind a buffer that bridges the gap between packets.
 
-    Latency: a pixel 4 cycles after its last byte; a byte per cycle. The buffer holds ``DEPTH`` bytes: more than the cycles that the dispatcher needs from
-    one DATA packet to the next, so an engine slower than a byte per cycle never waits.
+    Latency: a pixel 4 cycles after its last byte; a byte per cycle. The buffer holds ``DEPTH`` bytes: more
+    than the cycles that the dispatcher needs from one DATA packet to the next, so an engine slower than a
+    byte per cycle never waits.
 
     Parameters
     ----------
