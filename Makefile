@@ -13,11 +13,16 @@ INPUT ?= host/adakern/bundled/demo.fasta
 DEVICE ?= verilator:
 PICTURE ?= build/demo.png
 JOBS ?= 2
+BOARD ?= ulx3s-85f
+BITSTREAM ?= build/$(notdir $(basename $(MODEL)))-$(BOARD).bit
 
-.PHONY: demo test lint benchmarks clean
+.PHONY: demo bitstream test lint benchmarks clean
 
 demo: $(INSTALLED)
 	@$(BIN)/adakern predict "$(MODEL)" "$(INPUT)" --device "$(DEVICE)" --picture "$(PICTURE)"
+
+bitstream: $(INSTALLED)
+	$(BIN)/adakern build "$(MODEL)" --board "$(BOARD)" --out "$(BITSTREAM)"
 
 # Tests of one group share a Verilated model or a trained network, so one worker runs them all.
 test: lint
@@ -42,7 +47,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    echo "setting up $(VENV) with $$python, once (a few minutes)"; \
 	    "$$python" -m venv $(VENV) \
 	      || { echo "error: $$python: cannot make a virtual environment; install its venv package" >&2; exit 1; }; \
-	    $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[train,dev]'; \
+	    $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bitstream,train,dev]'; \
 	    touch $@; \
 	    exit 0; \
 	  fi; \

@@ -1,4 +1,4 @@
-"""Command line: ``adakern train | quantize | predict | verify | trace | estimate | devices``.
+"""Command line: ``adakern train | quantize | predict | verify | trace | estimate | build | …``.
 
 Results go to standard output, everything else to standard error. An error is one line, ``error: where:
 what; mend``, and exit status 1 (2 for a wrong command line, 130 after Ctrl-C). ADAKERN_DEBUG=1 shows
@@ -13,7 +13,7 @@ import typer
 
 from adakern_spec.errors import AdakernError
 
-from . import inspect, learn, predict, verify
+from . import build, inspect, learn, predict, verify
 from .console import Interrupted, say
 
 DEBUG = "ADAKERN_DEBUG"
@@ -32,6 +32,9 @@ app.command("verify")(verify.verify)
 app.command("trace")(inspect.trace)
 app.command("estimate")(inspect.estimate)
 app.command("devices")(inspect.devices)
+app.command("build")(build.build)
+app.command("program")(build.program)
+app.command("boards")(build.boards)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,157 @@
+"""``adakern build``, ``adakern program`` and ``adakern boards``."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import Json, Model, emit, progress, say, show
+
+MHZ = 1e6
+
+BoardName = Annotated[str, typer.Option("--board", "-b", help="One of adakern boards.", show_default=False)]
+
+
+def build(
+    model: Model,
+    board: BoardName,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="File to write; default: MODEL-BOARD.bit", show_default=False),
+    ] = None,
+    clock: Annotated[
+        float | None, typer.Option(help="Clock in MHz; default: the board's.", show_default=False)
+    ] = None,
+    multipliers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Multiplier budget; default: all that the part has.", show_default=False),
+    ] = None,
+    search: Annotated[
+        int, typer.Option(min=1, help="Placements to try until one meets the clock, in parallel.")
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """Build a bitstream for a board with open tools; its clock is met or the build fails.
+
+    The network's parameters are not in it: the host sends them when it connects. A report lies beside
+    the bitstream, as FILE.json.
+    """
+    from adakern_hw.boards import find_board
+
+    from .. import artifact
+    from ..bitstreams import build_bitstream
+
+    target = find_board(board)
+    shape = artifact.load(model).shape
+    hertz = None if clock is None else round(clock * MHZ)
+    with _stages() as status:
+        built = build_bitstream(shape, target, multipliers, hertz, search, status)
+    path = out or Path(f"{model.stem}-{target.name}{target.family.product}")
+    built.write(path)
+    if json:
+        emit({"bitstream": str(path), "cached": built.cached} | built.report)
+        return
+    _show(built.report)
+    print(f"{path}{', built before' if built.cached else ''}")
+
+
+@contextmanager
+def _stages() -> Iterator[Any]:
+    """Each stage of a build on standard error as it starts, and the time that it has taken so far."""
+    start = time.monotonic()
+    with progress("building", unit="stages") as counter:
+        count = 0
+
+        def status(stage: str, elapsed: float) -> None:
+            nonlocal count
+            say(f"[{time.monotonic() - start:6.1f} s] {stage}")
+            counter(count)
+            count += 1
+
+        yield status
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    clock, network, total = report["clock"], report["network"], report["resources"]["total"]
+    table = Table(title=f"{report['part']}")
+    for heading in ("module", *total):
+        table.add_column(heading.replace("_", " "), justify="left" if heading == "module" else "right")
+    for module, counts in report["modules"].items():
+        table.add_row(module, *(f"{count:,}" for count in counts.values()))
+    table.add_section()
+    table.add_row("in all", *(f"{count:,}" for count in total.values()))
+    show(table)
+    print(
+        f"clock              {clock['reached_mhz']:.2f} MHz reached, {clock['wanted_mhz']:.2f} MHz wanted, "
+        f"slack {clock['slack_ns']:.2f} ns, seed {clock['seed']}"
+    )
+    print(f"worst path         {clock['worst_path']}")
+    print(
+        f"map of {network['length']:<12}{network['cycles_per_map']:,} cycles, "
+        f"{network['maps_per_second']:,.0f} maps/s, {network['latency_us']:.1f} µs for a single one"
+    )
+    print(f"multipliers        {network['multipliers']}, {network['utilisation']:.2%} of their cycles useful")
+    print(f"digest             {report['digest']}")
+
+
+def program(
+    bitstream: Annotated[Path, typer.Argument(help="File made by adakern build.", show_default=False)],
+    board: BoardName,
+) -> None:
+    """Load a bitstream into the FPGA of a board, until it loses power."""
+    from adakern_hw.boards import find_board
+
+    from ..bitstreams import program as load
+
+    load(bitstream, find_board(board))
+    print(f"{bitstream} runs on {board}")
+
+
+def boards(
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Artifact to fold; default: the reference shape.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the boards, and how fast each would run a network with all its multipliers."""
+    from adakern_hw.boards import BOARDS
+    from adakern_spec import cycles
+    from adakern_spec.network import REFERENCE, REFERENCE_LENGTH
+
+    from .. import artifact
+
+    shape = REFERENCE if model is None else artifact.load(model).shape
+    length = min(REFERENCE_LENGTH, shape.max_length)
+    found = []
+    for board in BOARDS.values():
+        folds = board.folds(shape)
+        found.append(
+            {
+                "board": board.name,
+                "part": board.about,
+                "luts": board.capacity.luts,
+                "dsps": board.capacity.dsps,
+                "block_rams": board.capacity.block_rams,
+                "clock_mhz": board.clock / MHZ,
+                "multipliers": cycles.multipliers(folds),
+                "maps_per_second": board.clock / cycles.interval(shape, folds, length),
+            }
+        )
+    if json:
+        emit({"boards": found})
+        return
+    from rich.table import Table
+
+    table = Table()
+    for heading in found[0]:
+        table.add_column(heading.replace("_", " "))
+    for row in found:
+        values = (f"{value:,.0f}" if isinstance(value, float) else str(value) for value in row.values())
+        table.add_row(*values)
+    show(table)

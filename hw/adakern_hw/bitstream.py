@@ -1,0 +1,254 @@
+"""From a network's shape to a bitstream for a board: gateware, synthesis, place and route, packing."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from amaranth import ClockDomain, Module
+from amaranth.lib import io, wiring
+
+from adakern_spec.network import Fold, SpnShape
+
+from .boards.board import Board, BoardError, Family
+from .boards.clocks import ClockGenerator
+from .boards.pll import Pll
+from .engines.spn import SpnEngine
+from .resources import count_cells
+from .timing import Timing, read_timing
+from .toolchain import Workshop, tool_version
+from .top import UartTop
+
+TOP = "top"
+NETLIST = f"{TOP}.json"
+SEED = 1
+"""Placer seed of a build that does not search."""
+
+Status = Callable[[str, float], None]
+"""Told each stage of a build as it starts, and the seconds since the build's start."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to build. ``clock`` in Hz, within what the board's PLL can make."""
+
+    board: Board
+    shape: SpnShape
+    folds: tuple[Fold, ...]
+    clock: int
+
+    @property
+    def pll(self) -> Pll:
+        return self.board.make_pll(self.clock)
+
+    @property
+    def clock_hz(self) -> int:
+        """The clock that the PLL really makes."""
+        return round(self.pll.output)
+
+    def device(self) -> UartTop:
+        """The accelerator with the multipliers of the part."""
+        engine = SpnEngine(self.shape, self.folds, self.board.family.multiplier)
+        return UartTop(self.shape, self.folds, self.clock_hz, self.board.baud, engine=engine)
+
+
+class BoardTop(wiring.Component):
+    """A device with the pins ``rx`` and ``tx`` on its board: clock, reset, serial line."""
+
+    def __init__(self, board: Board, pll: Pll, device: wiring.Component) -> None:
+        self.board = board
+        self.pll = pll
+        self.device = device
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain()
+        m.submodules.clock = ClockGenerator(self.pll)
+        m.submodules.device = self.device
+        lines = platform.lookup(*self.board.uart).ios
+        pins = platform.request(*self.board.uart, dir={line.name: "-" for line in lines})
+        m.submodules.rx = rx = io.Buffer("i", pins.rx)
+        m.submodules.tx = tx = io.Buffer("o", pins.tx)
+        m.d.comb += [self.device.rx.eq(rx.i), tx.o.eq(self.device.tx)]
+        return m
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything that the tools read, as file names and contents; ``clock_hz`` is the constraint."""
+
+    board: Board
+    clock_hz: int
+    files: dict[str, bytes]
+
+    @property
+    def tools(self) -> dict[str, str]:
+        """Versions of the tools that the build uses."""
+        family = self.board.family
+        return {name: tool_version(name) for name in ("yosys", family.place_and_route, family.pack)}
+
+    def digest(self, seeds: int = 1) -> str:
+        """Identity of the build's result: sources, options, tools, placements tried."""
+        options = json.dumps([self.board.device, self.board.family.pack_options, self.clock_hz, seeds])
+        parts = [options.encode(), json.dumps(self.tools, sort_keys=True).encode()]
+        for name, content in sorted(self.files.items()):
+            parts += [name.encode(), content]
+        state = sha256()
+        for part in parts:
+            state.update(len(part).to_bytes(8, "little") + part)
+        return state.hexdigest()
+
+
+def prepare(order: Order) -> Sources:
+    """Sources of what ``order`` says. BoardError if the part has too few DSP blocks."""
+    board = order.board
+    needed = board.dsps(order.folds)
+    if needed > board.capacity.dsps:
+        raise BoardError(
+            f"{needed} DSP blocks wanted, the part has {board.capacity.dsps}",
+            board.name,
+            f"use at most {sum(fold.multipliers for fold in board.folds(order.shape))} multipliers",
+        )
+    return write_sources(board, order.pll, order.device())
+
+
+def write_sources(board: Board, pll: Pll, device: wiring.Component) -> Sources:
+    """Gateware as RTLIL, pin and clock constraints, the synthesis script; no paths of this machine."""
+    family = board.family
+    plan = board.platform().prepare(
+        BoardTop(board, pll, device), TOP, emit_src=False, synth_opts=" ".join(family.synthesis)
+    )
+    files = {
+        name: content.encode() if isinstance(content, str) else content
+        for name, content in plan.files.items()
+        if name.endswith((".il", ".ys", family.constraints))
+    }
+    return Sources(board, round(pll.output), files)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One run of the placer and router."""
+
+    seed: int
+    timing: Timing
+    utilisation: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """What a build leaves in its folder, and how it came out."""
+
+    path: Path
+    placement: Placement
+    modules: dict[str, dict[str, int]]
+    seconds: dict[str, float]
+
+
+def build(
+    sources: Sources, folder: Path, status: Status | None = None, seeds: int = 1, jobs: int = 0
+) -> Bitstream:
+    """Run the tools in ``folder``, which should be empty.
+
+    Placements with the seeds 1 … ``seeds`` run ``jobs`` at a time (0: one per processor); the lowest
+    seed that meets the clock makes the bitstream, whichever finishes first, so that the result does not
+    depend on the machine's speed.
+
+    Raises ToolError, and TimingError for the best placement if none meets the clock.
+    """
+    progress = _Progress(status)
+    for name, content in sources.files.items():
+        (folder / name).write_bytes(content)
+    with Workshop(folder) as workshop:
+        progress("synthesis")
+        workshop.run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], "yosys.log")
+        modules = count_cells(json.loads((folder / NETLIST).read_text()), TOP)
+        _check_fit(sources.board, modules[""])
+        progress("place and route")
+        placement = _search(folder, sources, range(SEED, SEED + seeds), jobs or os.cpu_count() or 1)
+        placement.timing.check(f"{sources.board.name}, seed {placement.seed}")
+        progress("packing")
+        product = _pack(workshop, sources.board.family, placement.seed)
+    progress("done")
+    return Bitstream(product, placement, modules, progress.seconds)
+
+
+class _Progress:
+    """Time of each stage."""
+
+    def __init__(self, status: Status | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._status = status
+        self._start = self._last = time.monotonic()
+        self._stage = ""
+
+    def __call__(self, stage: str) -> None:
+        now = time.monotonic()
+        if self._stage:
+            self.seconds[self._stage] = now - self._last
+        self._stage, self._last = stage, now
+        if self._status is not None:
+            self._status(stage, now - self._start)
+
+
+def _check_fit(board: Board, total: dict[str, int]) -> None:
+    """Refuse what cannot be placed, before the placer tries for minutes."""
+    capacity = board.capacity
+    for kind, available, unit in (
+        ("luts", capacity.luts, "look-up tables"),
+        ("registers", capacity.luts, "registers"),
+        ("dsps", capacity.dsps, "DSP blocks"),
+        ("block_rams", capacity.block_rams, "block RAMs"),
+    ):
+        if total[kind] > available:
+            raise BoardError(
+                f"the network needs {total[kind]} {unit}, the part has {available}",
+                board.name,
+                "use fewer multipliers, a smaller network or a larger board",
+            )
+
+
+def _search(folder: Path, sources: Sources, seeds: range, jobs: int) -> Placement:
+    """The placement of the lowest seed that meets the clock, else the fastest one."""
+    results: dict[int, Placement] = {}
+    # Leaving ends the placements that are no longer wanted before it waits for their threads.
+    with ThreadPoolExecutor(min(jobs, len(seeds))) as pool, Workshop(folder) as workshop:
+        pending = {pool.submit(_place, workshop, sources, seed) for seed in seeds}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            results |= {placement.seed: placement for placement in (task.result() for task in done)}
+            first = next((seed for seed in seeds if seed not in results or results[seed].timing.met), None)
+            if first in results:
+                return results[first]
+    return max(results.values(), key=lambda placement: (placement.timing.reached, -placement.seed))
+
+
+def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
+    family = sources.board.family
+    report = f"{TOP}.{seed}.report.json"
+    arguments = [
+        *sources.board.device,
+        *("--json", NETLIST, f"--{family.constraints[1:]}", f"{TOP}{family.constraints}"),
+        *("--freq", f"{sources.clock_hz / 1e6:.6f}", "--seed", str(seed)),
+        *("--report", report, family.routed, _routed(seed)),
+        # The report names the path that misses the clock; `Timing.check` refuses it.
+        "--timing-allow-fail",
+    ]
+    workshop.run(family.place_and_route, arguments, f"nextpnr.{seed}.log")
+    content = json.loads((workshop.folder / report).read_text())
+    return Placement(seed, read_timing(content), content["utilization"])
+
+
+def _routed(seed: int) -> str:
+    return f"{TOP}.{seed}.routed"
+
+
+def _pack(workshop: Workshop, family: Family, seed: int) -> Path:
+    product = f"{TOP}{family.product}"
+    workshop.run(family.pack, [*family.pack_options, _routed(seed), product], "pack.log")
+    return workshop.folder / product

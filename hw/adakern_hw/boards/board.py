@@ -1,0 +1,150 @@
+"""What a board and its FPGA offer to a build."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.build import Platform
+
+from adakern_spec.errors import AdakernError
+from adakern_spec.network import ConvShape, Fold, SpnShape
+
+from ..blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
+from .pll import Ecp5Pll, Ice40Pll, Pll, find_pll
+
+
+class BoardError(AdakernError):
+    """A board that is unknown or cannot hold what it is asked to."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """FPGA family: its primitives and the tools that know it.
+
+    ``synthesis`` are options of the Yosys command that Amaranth's platform writes, ``routed`` nextpnr's
+    option for its result, ``constraints`` and ``product`` suffixes of the files for nextpnr and of the
+    bitstream, ``preamble`` the bytes that every bitstream of the family has near its start.
+    """
+
+    name: str
+    multiplier: type[Ecp5MultiplierRow] | type[Ice40MultiplierRow]
+    pll: type[Ecp5Pll] | type[Ice40Pll]
+    synthesis: tuple[str, ...]
+    place_and_route: str
+    routed: str
+    pack: str
+    pack_options: tuple[str, ...]
+    constraints: str
+    product: str
+    preamble: bytes
+
+
+ECP5 = Family(
+    name="ecp5",
+    multiplier=Ecp5MultiplierRow,
+    pll=Ecp5Pll,
+    synthesis=(),
+    place_and_route="nextpnr-ecp5",
+    routed="--textcfg",
+    pack="ecppack",
+    pack_options=("--compress",),
+    constraints=".lpf",
+    product=".bit",
+    preamble=bytes.fromhex("bdb3"),
+)
+ICE40 = Family(
+    name="ice40",
+    multiplier=Ice40MultiplierRow,
+    pll=Ice40Pll,
+    synthesis=("-device u",),
+    place_and_route="nextpnr-ice40",
+    routed="--asc",
+    pack="icepack",
+    pack_options=(),
+    constraints=".pcf",
+    product=".bin",
+    preamble=bytes.fromhex("7eaa997e"),
+)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the part has: look-up tables of four inputs (as many registers), DSP blocks, block RAMs."""
+
+    luts: int
+    dsps: int
+    block_rams: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """One board: everything that a build has to know about it.
+
+    ``platform`` makes its amaranth-boards platform, ``device`` are nextpnr's options for the part.
+    ``oscillator`` is the frequency at the platform's default clock, ``clock`` the one that the PLL makes
+    of it unless a build asks for another, in Hz. ``uart`` is the resource of the link, run at ``baud``.
+    ``loader`` is the board's name in openFPGALoader.
+    """
+
+    name: str
+    about: str
+    family: Family
+    platform: Callable[[], Platform]
+    device: tuple[str, ...]
+    capacity: Capacity
+    oscillator: int
+    clock: int
+    baud: int
+    loader: str
+    uart: tuple[str, int] = ("uart", 0)
+
+    def make_pll(self, clock: int) -> Pll:
+        """PLL setting for ``clock`` Hz; ClockError if there is none."""
+        return find_pll(self.family.pll, self.oscillator, clock)
+
+    def dsps(self, folds: tuple[Fold, ...]) -> int:
+        """DSP blocks that the multipliers of ``folds`` take; rows of different channels share none."""
+        products = self.family.multiplier.PRODUCTS
+        return sum(fold.pe * -(-fold.simd // products) for fold in folds)
+
+    def folds(self, shape: SpnShape, multipliers: int | None = None) -> tuple[Fold, ...]:
+        """The fastest folds that the part's DSP blocks, and ``multipliers`` if given, allow.
+
+        Every stage gets the fewest DSP blocks for the pace of the slowest (design part 3).
+        """
+        choices = [_folds(stage) for stage in shape.stages]
+        for pace in sorted(
+            {
+                fold.interval(stage)
+                for stage, folds in zip(shape.stages, choices, strict=True)
+                for fold in folds
+            }
+        ):
+            fast = [
+                [fold for fold in folds if fold.interval(stage) <= pace]
+                for stage, folds in zip(shape.stages, choices, strict=True)
+            ]
+            if not all(fast):
+                continue
+            chosen = tuple(
+                min(folds, key=lambda fold: (self.dsps((fold,)), fold.multipliers, -fold.pe))
+                for folds in fast
+            )
+            within = multipliers is None or sum(fold.multipliers for fold in chosen) <= multipliers
+            if within and self.dsps(chosen) <= self.capacity.dsps:
+                return chosen
+        raise BoardError(
+            f"{len(shape.stages)} stages need a multiplier each; "
+            f"there are {self.capacity.dsps} DSP blocks, asked for {multipliers or 'all'}",
+            self.name,
+            "allow more multipliers or use a larger board",
+        )
+
+
+def _folds(stage: ConvShape) -> list[Fold]:
+    """Every fold that divides the stage."""
+    return [
+        Fold(pe, simd)
+        for pe in range(1, stage.out_channels + 1)
+        for simd in range(1, stage.elements + 1)
+        if stage.out_channels % pe == 0 and stage.elements % simd == 0
+    ]

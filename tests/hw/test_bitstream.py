@@ -1,0 +1,221 @@
+"""Builds of a small device for both families: constraint met, same bytes again, errors, search."""
+
+import dataclasses
+import threading
+
+import pytest
+from amaranth import Cat, Module, Signal, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from adakern_hw.bitstream import Order, build, prepare, write_sources
+from adakern_hw.boards import BOARDS, BoardError, find_board
+from adakern_hw.boards.board import Capacity
+from adakern_hw.timing import TimingError, read_timing
+from adakern_hw.toolchain import ToolError
+from adakern_spec.network import REFERENCE, Fold, SpnShape
+
+SLOW_CLOCK = {"icebreaker": 18_000_000, "icepi-zero": 50_000_000}
+
+
+class Squarer(wiring.Component):
+    """Shifts bits in, multiplies, shifts the products' parity out: pins, logic and DSP blocks."""
+
+    rx: In(1)
+    tx: Out(1)
+
+    def __init__(self, row):
+        self.row = row
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.row = row = self.row(2, unsigned(8), signed(8))
+        bits = Signal(32)
+        m.d.sync += [bits.eq(Cat(self.rx, bits)), self.tx.eq(Cat(*row.products).xor())]
+        m.d.comb += [row.a.as_value().eq(bits[:16]), row.b.as_value().eq(bits[16:])]
+        return m
+
+
+def squarer(name, clock=None):
+    board = find_board(name)
+    return write_sources(board, board.make_pll(clock or SLOW_CLOCK[name]), Squarer(board.family.multiplier))
+
+
+@pytest.fixture(scope="module", params=sorted(SLOW_CLOCK))
+def built(request, tmp_path_factory):
+    sources = squarer(request.param)
+    stages = []
+    folder = tmp_path_factory.mktemp(request.param)
+    return sources, build(sources, folder, lambda stage, elapsed: stages.append(stage)), stages
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("bitstream")
+class TestBuild:
+    def test_clock_of_the_pll_is_the_constraint_and_is_met(self, built):
+        sources, bitstream, stages = built
+        timing = bitstream.placement.timing
+        assert timing.wanted == pytest.approx(sources.clock_hz / 1e6, rel=1e-3)
+        assert timing.met
+        assert timing.slack > 0
+        assert stages == ["synthesis", "place and route", "packing", "done"]
+
+    def test_products_use_the_dsp_blocks_and_modules_add_up(self, built):
+        sources, bitstream, _ = built
+        total = bitstream.modules[""]
+        assert total["dsps"] == 2 // sources.board.family.multiplier.PRODUCTS
+        for kind, count in total.items():
+            assert sum(counts[kind] for module, counts in bitstream.modules.items() if module) == count
+
+    def test_file_is_of_the_family(self, built):
+        sources, bitstream, _ = built
+        assert sources.board.family.preamble in bitstream.path.read_bytes()[:256]
+
+    def test_same_sources_give_the_same_bytes(self, built, tmp_path):
+        sources, bitstream, _ = built
+        again = squarer(sources.board.name)
+        assert again.digest() == sources.digest()
+        assert build(again, tmp_path).path.read_bytes() == bitstream.path.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("bitstream")
+def test_missed_clock_names_module_and_signal(tmp_path):
+    with pytest.raises(
+        TimingError,
+        match=r"icebreaker, seed \d: .* MHz reached, 270.* wanted; worst path: clock\.timer → clock\.timer",
+    ) as error:
+        build(squarer("icebreaker", 270_000_000), tmp_path, seeds=2)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("*.bin"))
+
+
+def test_lowest_seed_that_meets_the_clock_wins(tmp_path, monkeypatch):
+    """Seeds 3 and 4 meet the clock; 4 is done first, 2 fails last."""
+    from adakern_hw import bitstream
+
+    third_done, fourth_done = threading.Event(), threading.Event()
+
+    def place(workshop, sources, seed):
+        if seed == 2:
+            assert third_done.wait(10)
+        if seed == 3:
+            assert fourth_done.wait(10)
+            third_done.set()
+        if seed == 4:
+            fourth_done.set()
+        return bitstream.Placement(
+            seed, dataclasses.replace(TIMING, reached=120.0 if seed >= 3 else 80.0), {}
+        )
+
+    monkeypatch.setattr(bitstream, "_place", place)
+    assert bitstream._search(tmp_path, None, range(1, 5), jobs=4).seed == 3
+
+
+REPORT = {
+    "fmax": {"slow": {"achieved": 90.0, "constraint": 25.0}, "sync": {"achieved": 80.0, "constraint": 100.0}},
+    "critical_paths": [
+        {"from": "posedge slow", "to": "posedge slow", "path": []},
+        {
+            "from": "posedge sync",
+            "to": "posedge sync",
+            "path": [
+                {
+                    "type": "clk-to-q",
+                    "delay": 0.5,
+                    "from": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3"},
+                    "to": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3"},
+                },
+                {
+                    "type": "routing",
+                    "delay": 9.0,
+                    "from": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3"},
+                    "to": {"cell": "device.stage_1.total_LUT4_Z"},
+                },
+                {
+                    "type": "logic",
+                    "delay": 3.0,
+                    "from": {"cell": "device.stage_1.total_LUT4_Z"},
+                    "to": {"cell": "device.stage_1.total_LUT4_Z"},
+                },
+            ],
+        },
+    ],
+}
+TIMING = read_timing(REPORT)
+
+
+def test_timing_is_read_for_the_fastest_constraint():
+    assert (TIMING.wanted, TIMING.reached, TIMING.met) == (100.0, 80.0, False)
+    assert TIMING.slack == pytest.approx(10.0 - 12.5)
+    assert str(TIMING.worst) == (
+        "device.stage_0.sum → device.stage_1.total, 12.50 ns, 9.00 ns of them routing, 1 levels of logic"
+    )
+
+
+def test_digest_tells_builds_apart():
+    icebreaker, other_clock = squarer("icebreaker"), squarer("icebreaker", 24_000_000)
+    assert len({icebreaker.digest(), other_clock.digest(), icebreaker.digest(seeds=2)}) == 3
+    assert icebreaker.digest() == squarer("icebreaker").digest()
+
+
+def test_sources_name_no_path_of_this_machine():
+    for content in squarer("icepi-zero").files.values():
+        assert b"/adakern" not in content
+        assert b".py" not in content
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_folds_fill_the_dsp_blocks_and_no_faster_ones_fit(board):
+    folds = board.folds(REFERENCE)
+    pace = max(fold.interval(stage) for fold, stage in zip(folds, REFERENCE.stages, strict=True))
+    assert board.dsps(folds) <= board.capacity.dsps
+    products = board.family.multiplier.PRODUCTS
+    for faster in range(1, pace):
+        fewest = 0
+        for stage in REFERENCE.stages:
+            blocks = [
+                pe * -(-simd // products)
+                for pe in range(1, stage.out_channels + 1)
+                for simd in range(1, stage.elements + 1)
+                if stage.out_channels % pe == stage.elements % simd == 0
+                and stage.macs // (pe * simd) <= faster
+            ]
+            fewest += min(blocks, default=board.capacity.dsps + 1)
+        assert fewest > board.capacity.dsps
+
+
+def test_reference_takes_144_multipliers_and_9_cycles_on_the_largest_board():
+    assert find_board("ulx3s-85f").folds(REFERENCE) == (Fold(8, 8), Fold(8, 8), Fold(2, 8))
+
+
+def test_unknown_board_names_those_there_are():
+    with pytest.raises(BoardError, match="ulx3s-85f, icepi-zero, icebreaker"):
+        find_board("ulx4s")
+
+
+def test_too_many_multipliers_are_refused_before_synthesis():
+    board = find_board("icebreaker")
+    with pytest.raises(BoardError, match=r"144 DSP blocks wanted|72 DSP blocks wanted, the part has 8"):
+        prepare(Order(board, REFERENCE, (Fold(8, 8), Fold(8, 8), Fold(2, 8)), board.clock))
+
+
+def test_network_without_a_multiplier_for_each_stage_is_refused():
+    with pytest.raises(BoardError, match="multiplier each"):
+        find_board("icebreaker").folds(SpnShape((1,) * 10))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("bitstream")
+def test_design_larger_than_the_part_is_refused_after_synthesis(tmp_path):
+    sources = squarer("icebreaker")
+    small = dataclasses.replace(sources.board, capacity=Capacity(luts=10, dsps=8, block_rams=30))
+    with pytest.raises(BoardError, match="look-up tables, the part has 10"):
+        build(dataclasses.replace(sources, board=small), tmp_path)
+
+
+def test_missing_tool_names_the_variable_or_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("YOSYS", "no-such-yosys")
+    with pytest.raises(ToolError, match="YOSYS: no-such-yosys not found"):
+        build(dataclasses.replace(squarer("icebreaker")), tmp_path)

