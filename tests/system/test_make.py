@@ -92,12 +92,11 @@ def test_test_lints_first_and_demo_takes_a_file_and_a_device(clone: Path) -> Non
 
 def test_demo_prints_every_sequence_and_draws(tmp_path: Path) -> None:
     """The demonstration's own command with this environment's Python."""
-    (line,) = make(
-        ROOT, "--dry-run", "--assume-old=.venv/.installed", "demo", "DEVICE=emulator:"
-    ).stdout.splitlines()
-    _, rest = line.split(" ", 1)
+    dry = ("--dry-run", "--assume-old=.venv/.installed", "demo", "DEVICE=emulator:")
+    (line,) = make(ROOT, *dry).stdout.splitlines()
     picture = tmp_path / "demo.png"
-    command = f'"{sys.executable}" -c "from adakern.cli import main; main()" {rest.replace("build/demo.png", str(picture))}'
+    _, arguments = line.replace("build/demo.png", str(picture)).split(" ", 1)
+    command = f'"{sys.executable}" -c "from adakern.cli import main; main()" {arguments}'
     outcome = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr
     assert all(f"design_{index:02}" in outcome.stdout for index in range(1, 13))
