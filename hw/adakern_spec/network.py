@@ -23,9 +23,13 @@ class ConvShape:
 
     def __post_init__(self) -> None:
         if self.kernel < 1 or self.kernel % 2 == 0:
-            raise ShapeError(f"kernel {self.kernel} is even or not positive", "conv", "use an odd kernel size")
+            raise ShapeError(
+                f"kernel {self.kernel} is even or not positive", "conv", "use an odd kernel size"
+            )
         if self.in_channels < 1 or self.out_channels < 1:
-            raise ShapeError(f"{self.in_channels} -> {self.out_channels} channels", "conv", "use at least one each")
+            raise ShapeError(
+                f"{self.in_channels} -> {self.out_channels} channels", "conv", "use at least one each"
+            )
         if self.weight_bits not in (4, 8):
             raise ShapeError(f"weights of {self.weight_bits} bits", "conv", "use 8 or 4")
 
@@ -114,7 +118,9 @@ class SpnShape:
             raise ShapeError("no conv stage", "network shape", "give at least two channel counts")
         if self.channels[-1] not in (1, 2):
             raise ShapeError(
-                f"{self.channels[-1]} outputs", "network shape", "end with 2 (height, length) or 1 (shared scale)"
+                f"{self.channels[-1]} outputs",
+                "network shape",
+                "end with 2 (height, length) or 1 (shared scale)",
             )
         if self.height < 1:
             raise ShapeError(f"height {self.height}", "network shape", "use at least one row")
@@ -193,7 +199,9 @@ def folds_for_budget(shape: SpnShape, multipliers: int) -> tuple[Fold, ...]:
     """
     smallest = len(shape.stages)
     if multipliers < smallest:
-        raise ShapeError(f"{multipliers} multipliers", "multiplier budget", f"use at least {smallest}, one per stage")
+        raise ShapeError(
+            f"{multipliers} multipliers", "multiplier budget", f"use at least {smallest}, one per stage"
+        )
     candidates = sorted(
         {
             Fold(pe, simd).interval(stage)

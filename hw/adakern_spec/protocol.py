@@ -100,7 +100,7 @@ class Request(enum.IntEnum):
     IDENTITY = 0x02
     """Who the device is: IDENTITY_FIELDS."""
     PARAMETER_WRITE = 0x03
-    """PARAMETER_ADDRESS_FIELDS, then bytes for the parameter store. The store's old digest is void at once."""
+    """PARAMETER_ADDRESS_FIELDS, then bytes for the parameter store, whose old digest is void at once."""
     PARAMETER_READ = 0x04
     """PARAMETER_READ_FIELDS; the reply is the bytes of the store."""
     PARAMETER_COMMIT = 0x05

@@ -19,7 +19,9 @@ def checked_map(shape: SpnShape, values: np.ndarray, where: str = "map") -> np.n
         raise InputError(f"dtype {values.dtype}", where, f"quantise to {map_dtype(shape)} first")
     if values.ndim != 3 or values.shape[:2] != (shape.in_channels, shape.height):
         raise InputError(
-            f"shape {values.shape}", where, f"give ({shape.in_channels}, {shape.height}, length) as the device is built"
+            f"shape {values.shape}",
+            where,
+            f"give ({shape.in_channels}, {shape.height}, length) as the device is built",
         )
     if not 1 <= values.shape[2] <= shape.max_length:
         raise InputError(f"length {values.shape[2]}", where, f"give 1 to {shape.max_length} positions")
@@ -34,7 +36,9 @@ def checked_maps(shape: SpnShape, maps: np.ndarray, lengths: np.ndarray) -> Iter
     maps, lengths = np.asarray(maps), np.asarray(lengths)
     if maps.ndim != 4 or lengths.shape != maps.shape[:1]:
         raise InputError(
-            f"maps of shape {maps.shape} with lengths of shape {lengths.shape}", "batch", "give [B, C, H, L] and [B]"
+            f"maps of shape {maps.shape} with lengths of shape {lengths.shape}",
+            "batch",
+            "give [B, C, H, L] and [B]",
         )
     if maps.shape[0] and not (lengths.min() >= 1 and lengths.max() <= maps.shape[3]):
         worst = int(np.argmax((lengths < 1) | (lengths > maps.shape[3])))
