@@ -41,7 +41,9 @@ def main() -> None:
     size = (arguments.maps, REFERENCE.in_channels, REFERENCE.height, REFERENCE_LENGTH)
     maps = rng.integers(0, 256, size, dtype=np.uint8)
     parameters = SpnParameters.random(REFERENCE, rng)
-    artifact = Artifact(parameters, fractions=(0,) * len(REFERENCE.channels), float_parameters={}, encoder=None)
+    artifact = Artifact(
+        parameters, fractions=(0,) * len(REFERENCE.channels), float_parameters={}, encoder=None
+    )
     folds = folds_for_budget(REFERENCE, arguments.multipliers)
     with adakern.open(f"verilator:?multipliers={arguments.multipliers}", artifact) as device:
         assert isinstance(device, PacketDevice)
@@ -50,8 +52,9 @@ def main() -> None:
     steady = (batch - single) / (arguments.maps - 1)
     useful = REFERENCE.macs(REFERENCE_LENGTH)
     multipliers = sum(fold.multipliers for fold in folds)
+    options = f"--multipliers {arguments.multipliers} --maps {arguments.maps}"
     result = {
-        "command": f"python benchmarks/engine.py --multipliers {arguments.multipliers} --maps {arguments.maps}",
+        "command": f"python benchmarks/engine.py {options}",
         "multipliers": multipliers,
         "cycles_per_map": steady,
         "cycles_per_map_formula": cycles.interval(REFERENCE, folds, REFERENCE_LENGTH),
