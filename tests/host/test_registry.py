@@ -143,6 +143,18 @@ def test_emulator_comes_last(machine: Callable[..., Machine], model: Path) -> No
     assert "g++" in here.said[-1]
 
 
+def test_choice_is_said_where_no_log_is_set_up(
+    machine: Callable[..., Machine], model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine({}, tools=False)
+    adakern.open(model=model).close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.records[0].getMessage().startswith("device emulator: ")
+    caplog.clear()
+    adakern.open("emulator:", model).close()
+    assert not caplog.records
+
+
 def test_command_says_which_device_it_chose(
     machine: Callable[..., Machine], cli: Callable[..., Any], model: Path, fasta: Path
 ) -> None:
