@@ -161,4 +161,4 @@ def test_reply_store_cycles():
 
     store = Store(script)
     assert store.packet_times[0] - store.response_times[-1] == 4
-    assert store.packet_times[-1] - store.packet_times[0] == protocol.HEADER_SIZE - 1 + 2 * len(b"three")
+    assert store.packet_times[-1] - store.packet_times[0] == protocol.HEADER_SIZE - 1 + 3 * len(b"three")

@@ -19,7 +19,7 @@ class ReplyStore(wiring.Component):
     request, which may itself wait for the engine to give its result.
 
     Latency: a packet's first byte 4 cycles after its reply is complete, header bytes every cycle,
-    payload bytes every second.
+    payload bytes every third: a block RAM is slow enough to need a register behind it.
 
     Members
     -------
@@ -95,6 +95,7 @@ class ReplyStore(wiring.Component):
         reply = Signal(HEADER)
         count = Signal(range(protocol.HEADER_SIZE))
         index = Signal(REPLY_LENGTH)
+        byte = Signal(8, reset_less=True)
         length = Signal(REPLY_LENGTH)
         overtaken = self.restart | (self.accepted.valid & (self.accepted.payload.slot == slot) & ~greeting)
         m.d.comb += [
@@ -156,6 +157,12 @@ class ReplyStore(wiring.Component):
                     m.d.comb += self.discard.eq(1)
                     m.next = "IDLE"
             with m.State("FETCH"):
+                m.next = "HOLD"
+                with m.If(overtaken):
+                    m.d.comb += self.discard.eq(1)
+                    m.next = "IDLE"
+            with m.State("HOLD"):
+                m.d.sync += byte.eq(read.data)
                 m.next = "SEND_PAYLOAD"
                 with m.If(overtaken):
                     m.d.comb += self.discard.eq(1)
@@ -163,7 +170,7 @@ class ReplyStore(wiring.Component):
             with m.State("SEND_PAYLOAD"):
                 m.d.comb += [
                     self.packet.valid.eq(1),
-                    self.packet.payload.data.eq(read.data),
+                    self.packet.payload.data.eq(byte),
                     self.packet.payload.last.eq(index + 1 == length),
                 ]
                 with m.If(self.packet.ready):
