@@ -138,13 +138,18 @@ def to_verilog(component: "Component", name: str = "top") -> str:
     input would reach the logic ahead of every register, to be evaluated twice per cycle for nothing.
     """
     from amaranth.back import verilog
-    from amaranth.hdl import ClockDomain
+    from amaranth.hdl import ClockDomain, Const, Value
 
     def domain(name: str) -> ClockDomain:
         return ClockDomain(name, reset_less=True)
 
+    # A stream that is always ready (or valid) has a constant there, which cannot be a port.
+    values = [(path, Value.cast(value)) for path, _, value in component.signature.flatten(component)]
+    ports = [
+        ("__".join(map(str, path)), value, None) for path, value in values if not isinstance(value, Const)
+    ]
     return verilog.convert(
-        component, name=name, emit_src=False, strip_internal_attrs=True, missing_domain=domain
+        component, name=name, ports=ports, emit_src=False, strip_internal_attrs=True, missing_domain=domain
     )
 
 

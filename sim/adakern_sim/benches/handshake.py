@@ -98,6 +98,8 @@ async def run_plan(dut: Any, plan: BenchPlan) -> None:
     Both ends change at the falling edge and are read once they have settled: nothing depends on who
     sees the rising edge first.
     """
+    for name, value in plan.constants.items():
+        getattr(dut, name).value = value
     agents = [StreamAgent(dut, stream, str(plan.seed)) for stream in plan.streams]
     phase, settled = min(agent.plan.phase for agent in agents), 0
     for cycle in range(plan.cycles_max):

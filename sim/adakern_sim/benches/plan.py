@@ -6,7 +6,7 @@ So the bench needs neither the golden model nor numpy, and payloads may be of an
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PLAN_VARIABLE = "ADAKERN_BENCH_PLAN"
@@ -48,11 +48,20 @@ class StreamPlan:
 
 @dataclass(frozen=True)
 class BenchPlan:
-    """Streams of a component, the seed of the pauses on either side, and when to give up."""
+    """Streams of a component, the seed of the pauses on either side, and when to give up.
+
+    ``constants`` are values of inputs that are no stream; ``settings`` are for the bench alone.
+    """
 
     streams: tuple[StreamPlan, ...]
     seed: int = 0
     cycles_max: int = 200_000
+    constants: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, int] = field(default_factory=dict)
+
+    def stream(self, port: str) -> StreamPlan:
+        """The plan of the stream of that name."""
+        return next(stream for stream in self.streams if stream.port == port)
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(self)))

@@ -1,7 +1,7 @@
 """Runs a cocotb bench on a component, Verilated once and kept in the cache."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,8 +27,7 @@ def run_bench(
     component: Component,
     bench: str,
     folder: Path,
-    plan: BenchPlan | None = None,
-    environment: Mapping[str, str] | None = None,
+    plan: BenchPlan,
     waves: bool = False,
 ) -> None:
     """Run the tests of the module ``bench`` on ``component``; raises BenchFailed with their messages.
@@ -37,8 +36,6 @@ def run_bench(
     ----------
     folder : Path
         Where the results, the log and the waveform go.
-    plan : BenchPlan, optional
-        For the bench, as is ``environment``.
     waves : bool
         Write ``dump.vcd`` into ``folder``.
     """
@@ -71,10 +68,7 @@ def run_bench(
         compiler_identity(find_compiler()),
     ]
     key = digest(verilog, str(waves), Path(__file__).read_bytes(), *tools)
-    settings = dict(environment or {})
-    if plan is not None:
-        plan.write(folder / "plan.json")
-        settings[PLAN_VARIABLE] = str(folder / "plan.json")
+    plan.write(folder / "plan.json")
     results = folder / "results.xml"
     try:
         runner.test(
@@ -84,7 +78,7 @@ def run_bench(
             build_dir=Cache("cocotb").get(key, build),
             test_dir=folder,
             results_xml=str(results),
-            extra_env=settings,
+            extra_env={PLAN_VARIABLE: str(folder / "plan.json")},
             waves=waves,
             log_file=folder / "bench.log",
         )
