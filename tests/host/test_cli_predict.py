@@ -336,6 +336,15 @@ def test_closed_pipe_ends_the_program_quietly(model: Path, long_fasta: Path) -> 
     assert process.wait() == 1
 
 
+def test_pipe_closed_before_the_first_line_is_quiet_too(model: Path) -> None:
+    process = adakern("estimate", model, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    assert process.wait() == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "absent"),
     [

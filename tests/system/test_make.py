@@ -61,6 +61,20 @@ def test_first_fitting_python_makes_the_environment(clone: Path, working: str) -
     assert not (clone / ".venv" / ".installed").exists()
 
 
+def test_environment_is_stamped_once_everything_is_installed(clone: Path) -> None:
+    path = pythons(clone / "bin", working="python3.12")
+    pip = r'printf "#!/bin/sh\necho pip \$@ >> calls\n" > .venv/bin/pip; chmod +x .venv/bin/pip'
+    script(clone / "bin", "python3.12", f'case "$1" in -m) mkdir -p .venv/bin; {pip};; esac')
+    outcome = make(clone, ".venv/.installed", path=path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert (clone / ".venv" / ".installed").exists()
+    call = (clone / "calls").read_text().splitlines()[-1]
+    assert call.startswith("pip install --quiet --constraint constraints.txt --editable .[")
+    assert make(clone, ".venv/.installed", path=path).stdout.startswith(
+        "make: '.venv/.installed' is up to date"
+    )
+
+
 def installed(clone: Path) -> None:
     (clone / ".venv").mkdir()
     (clone / ".venv" / ".installed").touch()
