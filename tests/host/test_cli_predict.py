@@ -337,7 +337,7 @@ def test_closed_pipe_ends_the_program_quietly(model: Path, long_fasta: Path) -> 
 
 
 def test_pipe_closed_before_the_first_line_is_quiet_too(model: Path) -> None:
-    process = adakern("estimate", model, stdout=subprocess.PIPE)
+    process = adakern("verify", model, "-d", "emulator:", "--count", 0, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
     assert process.stderr is not None
