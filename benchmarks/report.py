@@ -93,8 +93,8 @@ def openvaccine(result: Result) -> str:
     data, gain = result["data"], summary["gain"]
     text = [
         "## OpenVaccine: mRNA degradation per position\n",
-        f"Trained on {data['training']:,} constructs, {result['settings']['epochs']} epochs, measured once on "
-        f"{data['test']} test constructs of 107 bases. MCRMSE over 5 columns, lower is better. A plain "
+        f"Trained on {data['training']:,} constructs, {result['settings']['epochs']} epochs, measured once "
+        f"on {data['test']} test constructs of 107 bases. MCRMSE over 5 columns, lower is better. A plain "
         "dilated CNN of 7.0 k parameters reaches 0.304, one of 45 k 0.294 (one seed each). The scale "
         "prediction network runs in integers on the device; the rest of the encoder in float on the host.\n",
         table(head, rows),
