@@ -1,6 +1,7 @@
 """``adakern predict``: what it prints, what it writes, and that nothing is lost when it ends early."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -305,7 +306,9 @@ def adakern(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     """The real program, in a process of its own."""
     program = "from adakern.cli import main; main()"
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+    # Standard output is buffered, as it is for most users.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, **options)
 
 
 @pytest.mark.slow
