@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from .network import ConvShape, Fold, SpnShape
 from .numbers import BASE, MEAN
 from .parameters import DIRECTIONS
+from .protocol import PAYLOAD_MAX, WINDOW
 
 MULTIPLIER_LATENCY = 3
 """Input, pipeline and output registers of a DSP block."""
@@ -72,6 +73,24 @@ def padding(shape: SpnShape) -> int:
     return sum(stage.radius * (shape.height + 1) for stage in shape.stages)
 
 
+MAPS_BEHIND = (WINDOW - 3) // 2
+"""Most whole maps, of a JOB and a DATA at least, that fit into the window between a map's last DATA, which
+is open until the map's result, and a further JOB with a DATA."""
+
+BYTES_BEHIND = (WINDOW - 2 - 2 * MAPS_BEHIND) * PAYLOAD_MAX
+"""Bytes, the whole maps' aside, that the window lets follow a map without a result in any case, if each DATA
+is as full as its map allows."""
+
+
+def overlaps(shape: SpnShape) -> bool:
+    """Whether a map may begin while the one before is still pushed out.
+
+    Once it has begun only its own pixels push, and they must come within the window: otherwise host and
+    device wait for each other.
+    """
+    return padding(shape) * shape.in_channels <= BYTES_BEHIND
+
+
 SERIAL_OVERHEAD = 1
 """Cycles of a serial divider or multiplier beside one for each bit: accepting the operands."""
 
@@ -114,8 +133,10 @@ def latency(shape: SpnShape, folds: Sequence[Fold], length: int) -> int:
 
 def interval(shape: SpnShape, folds: Sequence[Fold], length: int) -> int:
     """Cycles per map of ``length`` back to back."""
-    columns = max(length, separation(shape, folds))
-    return shape.pixels(columns) * pace(shape, folds)
+    held_back = shape.pixels(max(0, separation(shape, folds) - length))
+    if not overlaps(shape):
+        held_back = max(held_back, padding(shape))
+    return (shape.pixels(length) + held_back) * pace(shape, folds)
 
 
 def flights(shape: SpnShape, folds: Sequence[Fold]) -> int:

@@ -18,9 +18,11 @@ SETTLED = 4
 
 
 class Run:
-    """Maps through an engine in one go."""
+    """Maps through an engine in one go. ``pauses``: cycles to wait ahead of the pixel of an index."""
 
-    def __init__(self, shape, folds, lengths, seed=0, extreme=False, stall=0.0, result_stall=0.0):
+    def __init__(
+        self, shape, folds, lengths, seed=0, extreme=False, stall=0.0, result_stall=0.0, pauses=None
+    ):
         rng = np.random.default_rng(seed)
         self.shape, self.folds, self.lengths = shape, folds, lengths
         self.parameters = SpnParameters.random(shape, rng, extreme)
@@ -38,8 +40,11 @@ class Run:
             await bench.send(ctx, dut.parameters, self.parameters.to_block())
             await ctx.tick().repeat(SETTLED)
             ctx.set(loaded, 1)
-            for values in self.maps:
-                await bench.send(ctx, dut.pixels, pixels(values), stall)
+            stream = [pixel for values in self.maps for pixel in pixels(values)]
+            for index, pixel in enumerate(stream):
+                if pauses and index in pauses:
+                    await ctx.tick().repeat(pauses[index])
+                await bench.send(ctx, dut.pixels, [pixel], stall)
 
         async def jobs(ctx):
             while not ctx.get(loaded):
@@ -101,6 +106,18 @@ def test_maps_of_one_length_follow_at_the_published_interval(shape, folds):
             assert gaps == {cycles.interval(shape, folds, length)}
 
 
+@pytest.mark.parametrize(("shape", "folds", "blank"), [(*SWEEP[0], 10), (*SWEEP[2], 39)])
+def test_maps_that_may_not_overlap_follow_at_the_published_interval(shape, folds, blank, monkeypatch):
+    """Held back by the padding, and, longer, by the head."""
+    monkeypatch.setattr(cycles, "BYTES_BEHIND", 0)
+    run = Run(shape, folds, [1] * 4)
+    run.check()
+    gaps = {later - earlier for earlier, later in itertools.pairwise(run.starts)}
+    assert gaps == {cycles.interval(shape, folds, 1)}
+    assert gaps == {(shape.pixels(1) + blank) * cycles.pace(shape, folds)}
+    assert all(result["stalls"] == 0 for result in run.results)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("shape", "folds"), SWEEP)
 def test_starvation_and_back_pressure_change_nothing_but_the_stalls(shape, folds, seed):
@@ -109,6 +126,18 @@ def test_starvation_and_back_pressure_change_nothing_but_the_stalls(shape, folds
     run = Run(shape, folds, [3, 1, 5, 1, 1, 8, 2], seed=seed, stall=stall, result_stall=0.97)
     run.check()
     assert sum(result["stalls"] for result in run.results) > 0
+
+
+def test_a_stall_counts_for_a_map_only_if_it_holds_that_map_up():
+    shape = shape_of((1, 2, 2), 2)
+    folds = folds_for_interval(shape, 1)
+    length = cycles.separation(shape, folds)
+    pixels_of_a_map = shape.pixels(length)
+    for ahead in range(1, cycles.padding(shape) + 3):
+        run = Run(shape, folds, [length] * 2, pauses={pixels_of_a_map + ahead: 5})
+        run.check()
+        held_up = ahead < cycles.padding(shape)
+        assert [result["stalls"] for result in run.results] == [5 if held_up else 0, 5]
 
 
 def test_results_nobody_takes_stop_new_jobs_and_are_kept():

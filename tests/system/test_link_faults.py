@@ -13,6 +13,8 @@ from adakern.parameters import SpnParameters
 from adakern.reference.spn import SpnReference
 from adakern_sim.model import LineFaults
 from adakern_sim.tops import byte_model, uart_model
+from adakern_spec import protocol
+from adakern_spec.cycles import padding
 from adakern_spec.errors import DeviceError
 from adakern_spec.network import SpnShape, folds_for_interval
 
@@ -195,6 +197,22 @@ def test_host_that_dies_in_mid_job_leaves_the_device_usable(line):
     assert answers(second, maps) == expected(maps)
     # The first host finds its epoch over, begins another and runs the rest of its maps again.
     assert [(answer.scales, answer.kernels) for answer in stream] == expected(maps)[1:]
+
+
+def test_maps_whose_padding_exceeds_the_window_follow_each_other():
+    """Two short maps behind the first and the next map's begin do not hold the pixels that push it out."""
+    shape = SpnShape((2, 1), height=100, kernel=17, max_length=50)
+    folds = folds_for_interval(shape, 17)
+    assert 4 * protocol.PAYLOAD_MAX > padding(shape) * 2 > 2 * (protocol.PAYLOAD_MAX + shape.map_bytes(1))
+    parameters = SpnParameters.random(shape, np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    maps = [rng.integers(0, 256, (2, 100, length), dtype=np.uint8) for length in (2, 1, 1, 20, 1, 1, 9)]
+    with PacketDevice(VerilatorTransport(byte_model(shape, folds, CLOCK_HZ), CLOCK_HZ), shape) as device:
+        device.load(parameters)
+        scales = [answer.scales for answer in device.stream(maps)]
+        # Each once: nothing timed out and ran again.
+        assert device.counters()["maps"] == len(maps)
+    assert scales == list(map(tuple, SpnReference(parameters).run(maps).scales.tolist()))
 
 
 def test_device_of_another_shape_is_refused(line):

@@ -1,10 +1,10 @@
 """Sequencer: turns jobs and bare pixels into the paced pixel stream of the conv stages."""
 
-from amaranth import Module, Mux, Signal, unsigned
+from amaranth import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.cycles import pace, padding, separation
+from adakern_spec.cycles import overlaps, pace, padding, separation
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.numbers import LENGTH_BITS
 
@@ -14,7 +14,8 @@ from .pixels import input_layout, pixel_layout
 class Sequencer(wiring.Component):
     """Tags the pixels of each job's map and sends one every ``pace`` cycles.
 
-    After a map, blank pixels push it through the stages, unless the next map is there and does that.
+    After a map, blank pixels push it through the stages, unless the next map is there and does that: it
+    may if the shape `overlaps`, otherwise it begins behind the last blank pixel.
     Inside a map nothing but its own pixels is sent: if one is missing, all stages wait. A map so short
     that it would end before the scale head has finished the one before is held back by whole columns
     (`separation`).
@@ -70,11 +71,14 @@ class Sequencer(wiring.Component):
                 m.d.sync += sent.eq(0)
         m.d.comb += self.tagged.valid.eq(sent)
 
+        drain = padding(self.shape)
+        undrained = Signal(range(drain + 1))
         loaded = Signal()
         begun = Signal()
         may_begin = Signal()
+        pushes = Const(1) if overlaps(self.shape) else undrained == 0
         m.d.comb += [
-            self.pixels.ready.eq(due & loaded & (begun | may_begin)),
+            self.pixels.ready.eq(due & loaded & (begun | (may_begin & pushes))),
             accepted.eq(self.pixels.ready & self.pixels.valid),
             self.first.eq(accepted & ~begun),
             self.stalled.eq(due & begun & ~self.pixels.valid),
@@ -82,8 +86,6 @@ class Sequencer(wiring.Component):
         last, columns_after = self._map(m, loaded, begun, accepted)
         self._separate(m, may_begin, columns_after, accepted & last)
 
-        drain = padding(self.shape)
-        undrained = Signal(range(drain + 1))
         m.d.comb += blank.eq(due & ~begun & ~accepted & (undrained != 0))
         with m.If(accepted):
             m.d.sync += undrained.eq(drain)
