@@ -70,10 +70,11 @@ class Answer:
     def last(self) -> Iteration:
         return self.iterations[-1]
 
-    def to_json(self) -> dict[str, Any]:
-        """The last iteration's figures at the top level, all iterations below ``iterations``."""
+    def to_json(self, output: bool = False) -> dict[str, Any]:
+        """The last iteration's figures at the top level, all below ``iterations``; ``output`` on request."""
         iterations = [iteration.to_json() for iteration in self.iterations]
-        return {"id": self.id, "length": self.length, **iterations[-1], "iterations": iterations}
+        row = {"id": self.id, "length": self.length, **iterations[-1], "iterations": iterations}
+        return row | {"output": self.output.tolist()} if output else row
 
 
 class _Recorder(Device):

@@ -81,6 +81,32 @@ def test_scales_kernels_and_cycles_are_those_of_the_reference(
     assert first["cycles"] == estimate(small_artifact.shape, MULTIPLIERS, 33).latency
 
 
+def test_outputs_are_the_encoders_with_the_devices_scales(
+    cli: Cli, model: Path, fasta: Path, small_artifact: Artifact
+) -> None:
+    import torch
+
+    from adakern.models import AdaptiveEncoder
+    from adakern.models.restore import float_model
+
+    encoder = float_model(small_artifact)
+    assert isinstance(encoder, AdaptiveEncoder)
+    records = list(read_records(fasta, Admission(alphabet_named("dna"))))
+    found = rows(cli("predict", model, fasta, "--device", "emulator:", "--json", "--outputs").out)
+    for record, row in zip(records, found, strict=True):
+        said = iter([[[i["scale_height"], i["scale_length"]]] for i in row["iterations"]])
+
+        class Dictated(torch.nn.Module):
+            def forward(self, x: torch.Tensor, lengths: torch.Tensor, said: Any = said) -> torch.Tensor:
+                return torch.tensor(next(said))
+
+        encoder.spn = Dictated()
+        maps, lengths = (torch.from_numpy(array) for array in collate([record], alphabet_named("dna")))
+        with torch.no_grad():
+            expected = encoder(maps, lengths)[0]
+        assert row["output"] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 def test_each_record_answers_as_it_does_alone(cli: Cli, model: Path, fasta: Path, tmp_path: Path) -> None:
     together = rows(cli("predict", model, fasta, "-d", "emulator:", "--json").out)
     alone = tmp_path / "alone.fasta"

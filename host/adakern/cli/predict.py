@@ -44,6 +44,9 @@ def predict(
         Path | None,
         typer.Option(help="Draw scales and activation maps (.png, .svg, .pdf).", show_default=False),
     ] = None,
+    outputs: Annotated[
+        bool, typer.Option("--outputs", help="JSON: also the encoder's own answer, per sequence or position.")
+    ] = False,
     unknown: Unknown = False,
     truncate: Truncate = False,
     max_length: MaxLength = None,
@@ -81,9 +84,9 @@ def predict(
         drawn = _Drawing(picture, alphabet)
         for count, answer in enumerate(Accelerator(loaded, opened).predict(records), start=1):
             if results is not None:
-                results.append(answer.to_json())
+                results.append(answer.to_json(outputs))
             if json:
-                emit(answer.to_json(), indent=None)
+                emit(answer.to_json(outputs), indent=None)
             elif results is None:
                 pages.add(answer)
             drawn.add(answer)
