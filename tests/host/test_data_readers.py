@@ -16,11 +16,6 @@ def read(tmp_path, text, name="input.fasta", columns=None, **rules):
     return list(read_records(path, Admission(**rules), columns))
 
 
-def class_names_of(tmp_path, text):
-    (tmp_path / "classes.csv").write_text(text)
-    return class_names(tmp_path / "classes.csv", "x")
-
-
 def refusal(tmp_path, text, name="input.fasta", columns=None, **rules):
     """The one line that a bad file gives."""
     with pytest.raises(AdakernError) as caught:
@@ -52,6 +47,19 @@ def test_fasta_with_windows_line_ends(tmp_path):
     path = tmp_path / "input.fasta"
     path.write_bytes(b">a\r\nGGAAACC\r\n((...))\r\n")
     assert next(read_records(path, Admission())).structure == "((...))"
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = tmp_path / "input.fasta"
+    path.write_bytes(b"\xef\xbb\xbf>a\r\nACGU\r\n")
+    assert [(record.id, record.sequence) for record in read_records(path, Admission())] == [("a", "ACGU")]
+
+
+def test_a_letter_whose_capital_is_two_letters_is_one_illegal_letter(tmp_path):
+    message = refusal(tmp_path, ">a\nAß\n", alphabet=PEPTIDE)
+    assert message.startswith("input.fasta:2, column 2: illegal letter 'ß'")
+    (record,) = read(tmp_path, ">a\nAß\n", alphabet=PEPTIDE, unknown=True)
+    assert record.sequence == "AX"
 
 
 def test_illegal_letters_are_named_with_their_place(tmp_path):
@@ -136,6 +144,7 @@ def test_csv_with_classes(tmp_path):
         ("sequence,x\nACGU,1\nACGU,one\n", "t.csv:3: 'one' in column 'x' is no number"),
         ("sequence,x\nACGU,1\nAC-U,1\n", "t.csv:3, letter 3: illegal letter '-'"),
         ("sequence,x\n,1\n", "t.csv:2, letter 1: record '1' has an empty sequence"),
+        ("sequence,x\nACGU,1\nACG,-inf\n", "t.csv:3, letter 1: infinite target in record '2'"),
         ("sequence,x\nACGU\n", None),
     ],
 )
@@ -150,9 +159,29 @@ def test_bad_csv(tmp_path, text, beginning):
 
 def test_an_unknown_class_is_named(tmp_path):
     columns = Columns(targets=("x",), classes=("no", "yes"))
-    assert class_names_of(tmp_path, "sequence,x\nACGU\nACG,\n") == ()
     assert "t.csv:2: unknown class ''" in refusal(tmp_path, "sequence,x\nACGU\n", "t.csv", columns)
     assert "t.csv:2: unknown class 'maybe'" in refusal(tmp_path, "sequence,x\nACGU,maybe\n", "t.csv", columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("sequence,x\nACGU,a\nACG,a\nAC,\n", "no class but 'a' in column 'x'"),
+        ("sequence,x\nACGU\nACG,\n", "no class in column 'x'"),
+        ("sequence\nACGU\n", "no column 'x'"),
+        ("x\n\ud8ff\n", "no text file"),
+    ],
+)
+def test_unfit_label_columns_are_refused(tmp_path, text, what):
+    path = tmp_path / "classes.csv"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(InputError, match=rf"classes\.csv.*{what}"):
+        class_names(path, "x")
+
+
+def test_a_record_without_a_name_is_numbered(tmp_path):
+    records = read(tmp_path, "sequence,id\nACGU,one\nACG,\nAC\n", "t.csv", Columns(id="id"))
+    assert [record.id for record in records] == ["one", "2", "3"]
 
 
 def test_text_that_is_no_csv_is_refused(tmp_path):

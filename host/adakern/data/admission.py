@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from adakern_spec.errors import InputError
 
 from .alphabets import RNA, Alphabet
@@ -36,7 +38,7 @@ class Admission:
         """The record in normal form: letters of the alphabet, within the longest length.
 
         Raises InputError: no letters, illegal letter, too long, structure or loop types of another
-        length or with illegal symbols, targets or their errors of an impossible shape.
+        length or with illegal symbols, infinite targets, targets or errors of an impossible shape.
         """
         if not record.sequence:
             raise InputError(f"record {record.id!r} has an empty sequence", place(0), "remove it")
@@ -62,6 +64,10 @@ class Admission:
                 f"targets at {len(targets)} positions for {len(sequence)} letters in record {record.id!r}",
                 place(0),
                 "give at most one row per letter",
+            )
+        if targets is not None and np.isinf(targets).any():
+            raise InputError(
+                f"infinite target in record {record.id!r}", place(0), "correct it, or NaN if not measured"
             )
         if errors is not None and (targets is None or errors.shape != targets.shape):
             raise InputError(

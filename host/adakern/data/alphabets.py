@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from string import ascii_lowercase, ascii_uppercase
 
 from adakern_spec.errors import InputError
 
 from .structure import LOOP_TYPES, STRUCTURE_SYMBOLS
+
+_UPPER = str.maketrans(ascii_lowercase, ascii_uppercase)
+"""Letter by letter: str.upper makes two of some letters, and S of ß."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class Alphabet:
 
     def normalise(self, sequence: str) -> str:
         """Upper case, every alias replaced by its letter; letters of no alphabet are kept."""
-        return sequence.upper().translate({ord(alias): letter for alias, letter in self.aliases.items()})
+        return sequence.translate(_UPPER).translate(
+            {ord(alias): letter for alias, letter in self.aliases.items()}
+        )
 
 
 RNA = Alphabet("rna", "ACGU", "N", {"T": "U"}, structured=True)

@@ -51,7 +51,7 @@ def read_fasta(path: Path, admission: Admission) -> Iterator[SequenceRecord]:
     Sequence and structure may be wrapped over lines. Raises InputError with file and line: no
     records, text ahead of the first, and whatever ``Admission.admit`` refuses.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         lines = _Lines(file, path)
         count = 0
         for count, (title, body) in enumerate(SimpleFastaParser(iter(lines)), start=1):

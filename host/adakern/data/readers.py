@@ -3,6 +3,7 @@
 import csv
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Columns:
     """Which columns of a CSV file hold what.
 
     ``targets`` are numeric columns, or one column of class names listed in ``classes`` (in index
-    order). Without an ``id`` column records are numbered from 1.
+    order). Without an ``id`` column records are numbered from 1; so is one whose cell is empty.
     """
 
     sequence: str = "sequence"
@@ -52,7 +53,7 @@ def read_csv(path: Path, admission: Admission, columns: Columns) -> Iterator[Seq
         for count, row in enumerate(rows, start=1):
             line = f"{path}:{rows.line_num}"
             record = SequenceRecord(
-                id=row[columns.id] if columns.id else str(count),
+                id=(row[columns.id] if columns.id else None) or str(count),
                 sequence=(row[columns.sequence] or "").strip(),
                 structure=(row[columns.structure] or "").strip() or None if columns.structure else None,
                 targets=_targets(row, columns, line) if columns.targets else None,
@@ -63,11 +64,18 @@ def read_csv(path: Path, admission: Admission, columns: Columns) -> Iterator[Seq
 
 
 def class_names(path: Path, column: str) -> tuple[str, ...]:
-    """Distinct values of a CSV column, sorted, without empty cells: the classes of a label column."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    """Distinct values of a CSV column, sorted, without empty cells: the classes of a label column.
+
+    Raises InputError: no readable CSV file, absent column, fewer than two classes.
+    """
+    with _readable(path), path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         _require_columns(rows.fieldnames or (), (column,), path)
-        return tuple(sorted({cell for row in rows if (cell := (row[column] or "").strip())}))
+        names = sorted({cell for row in rows if (cell := (row[column] or "").strip())})
+    if len(names) < 2:
+        found = f"no class but {names[0]!r}" if names else "no class"
+        raise InputError(f"{found} in column {column!r}", str(path), "give records of two classes or more")
+    return tuple(names)
 
 
 def _require_columns(header: Sequence[str], wanted: Sequence[str], path: Path) -> None:
@@ -153,7 +161,7 @@ def read_records(
     ``columns`` matters for CSV alone. Raises InputError for a file that does not exist or is not
     readable, and whatever the format's own reader raises.
     """
-    try:
+    with _readable(path):
         match path.suffix.lower():
             case ".csv":
                 yield from read_csv(path, admission, columns or Columns())
@@ -161,6 +169,13 @@ def read_records(
                 yield from read_npz(path, admission)
             case _:
                 yield from read_fasta(path, admission)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What keeps a file from being read, as InputError."""
+    try:
+        yield
     except OSError as error:
         raise InputError(error.strerror or "unreadable", str(path), "give a file that can be read") from None
     except csv.Error as error:
