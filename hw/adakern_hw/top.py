@@ -28,7 +28,7 @@ def timeout(shape: SpnShape, folds: tuple[Fold, ...]) -> int:
     """Cycles that the engine has for whatever the link waits for: far more than it takes.
 
     The longest wait is that for a result once the map's last pixel is in: about the latency of the
-    shortest map, which is mostly padding.
+    shortest map, which is mostly padding. Cycles in which the engine waits for a pixel do not count.
     """
     return max(TIMEOUT_MIN, 4 * latency(shape, folds, 1))
 
@@ -124,7 +124,7 @@ class Accelerator(wiring.Component):
         m.submodules.counters = counters
         m.submodules.dispatcher = ResetInserter(restart)(dispatcher)
         m.submodules.collector = ResetInserter(restart)(collector)
-        m.submodules.store = ResetInserter(engine_reset)(store)
+        m.submodules.store = ResetInserter(restart | dispatcher.store_reset)(store)
         m.submodules.feeder = ResetInserter(engine_reset)(feeder)
         m.submodules.engine = ResetInserter(engine_reset)(engine)
         m.d.comb += [restart.eq(window.restart), engine_reset.eq(window.restart | dispatcher.abort)]
@@ -163,6 +163,7 @@ class Accelerator(wiring.Component):
             dispatcher.counters.eq(counters.values),
             collector.parameter_crc.eq(dispatcher.parameter_crc),
             collector.abort.eq(dispatcher.abort),
+            collector.stalled.eq(engine.stalled),
             counters.events.busy.eq(engine.busy),
             counters.events.stalls.eq(engine.stalled),
             counters.events.maps.eq(collector.finished),

@@ -109,7 +109,7 @@ def test_pixel_feeder_holds_what_the_gap_between_packets_needs():
     assert dut.DEPTH >= 2 * 9
 
 
-def collect(jobs, results, timeout=100, abort_at=None, cycles=600):
+def collect(jobs, results, timeout=100, abort_at=None, cycles=600, stalled=0):
     """Parts of a collector, the cycles in which `expired` pulsed, and the transfer times."""
     dut = ResultCollector(timeout)
     bench = Bench(dut)
@@ -119,6 +119,7 @@ def collect(jobs, results, timeout=100, abort_at=None, cycles=600):
     async def drive(ctx):
         ctx.set(dut.parameter_crc, 0xCAFE0123)
         ctx.set(dut.parts.ready, 1)
+        ctx.set(dut.stalled, stalled)
         waiting = list(results)
         await bench.send(ctx, dut.jobs, [{"slot": slot, "job": job} for slot, job in jobs])
         for cycle in range(cycles):
@@ -178,6 +179,8 @@ def test_result_collector_expires_only_while_a_result_is_due():
     assert collect([], [])[1] == []
     expired = collect([(6, 70)], [])[1]
     assert 100 <= expired[0] <= 104
+    # The host keeps the engine waiting.
+    assert collect([(6, 70)], [], stalled=1)[1] == []
 
 
 def test_window_cycles():

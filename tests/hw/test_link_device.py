@@ -273,6 +273,15 @@ def test_commit_times_out_behind_a_stuck_map(session):
     assert session.ask(Request.PARAMETER_COMMIT, word(CRC)).status == Status.OK
 
 
+def test_time_out_does_not_disturb_a_read_of_the_parameters(session):
+    frames = session.map(1, values_of(STUCK + 1))
+    frames += [session.frame(Request.PARAMETER_READ, word(n) + b"\x40") for n in range(6)]
+    replies = {reply.sequence: reply for reply in session.run(b"".join(frames), 2 * TIMEOUT)}
+    first = min(replies)
+    assert replies[first + 1].payload == bytes([ErrorCode.TIMEOUT])
+    assert [replies[first + 2 + n].payload for n in range(6)] == [BLOCK[n : n + 64] for n in range(6)]
+
+
 def test_repeated_request_is_answered_again_and_not_executed_again(session):
     values = values_of(2)
     job, data = session.map(5, values)

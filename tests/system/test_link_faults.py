@@ -6,17 +6,19 @@ from collections import deque
 import numpy as np
 import pytest
 
-from adakern.device.packet_device import BatchInterrupted, PacketDevice
+from adakern.device.packet_device import JOB, RESULT, BatchInterrupted, PacketDevice, map_payload
 from adakern.device.transport import Transport
 from adakern.device.verilator import VerilatorTransport
 from adakern.parameters import SpnParameters
 from adakern.reference.spn import SpnReference
+from adakern_hw.top import timeout
 from adakern_sim.model import LineFaults
 from adakern_sim.tops import byte_model, uart_model
 from adakern_spec import protocol
 from adakern_spec.cycles import padding
 from adakern_spec.errors import DeviceError
 from adakern_spec.network import SpnShape, folds_for_interval
+from adakern_spec.protocol import Request
 
 pytestmark = pytest.mark.slow
 
@@ -213,6 +215,30 @@ def test_maps_whose_padding_exceeds_the_window_follow_each_other():
         # Each once: nothing timed out and ran again.
         assert device.counters()["maps"] == len(maps)
     assert scales == list(map(tuple, SpnReference(parameters).run(maps).scales.tolist()))
+
+
+def test_a_host_that_pauses_in_a_map_does_not_time_out_the_map_before(line):
+    """The first map's result needs more pixels of the second."""
+    device = PacketDevice(line, SHAPE)
+    device.load(PARAMETERS)
+    maps = maps_of(2, 8, longest=20)
+    first, second = map(map_payload, maps)
+    assert 4 < padding(SHAPE) * 2 < len(second)
+
+    def commands():
+        yield Request.JOB, JOB.pack(1, maps[0].shape[2])
+        yield Request.DATA, first
+        yield Request.JOB, JOB.pack(2, maps[1].shape[2])
+        yield Request.DATA, second[:4]
+        end = line.now() + 1.5 * timeout(SHAPE, FOLDS) / CLOCK_HZ
+        while (left := end - line.now()) > 0:
+            line.read(left)
+        yield Request.DATA, second[4:]
+
+    replies = [RESULT.unpack(reply) for reply in device.link.exchange(commands()) if reply]
+    assert [(row["scale_height"], row["scale_length"]) for row in replies] == [
+        row[0] for row in expected(maps)
+    ]
 
 
 def test_device_of_another_shape_is_refused(line):

@@ -25,6 +25,9 @@ ARGUMENTS: dict[Request, tuple[tuple[Field, ...], bool]] = {
 }
 """Fields at the start of each payload, and whether more bytes follow."""
 
+NOTHING = 0
+"""A type that no request has."""
+
 RECORDS: dict[str, tuple[Field, ...]] = {
     "empty": (),
     "error": (Field("code", 1),),
@@ -40,7 +43,8 @@ class Dispatcher(wiring.Component):
     a map: its slot goes to `ResultCollector`.
 
     Everything that it waits for from the engine has ``timeout`` cycles to come; otherwise the reply is
-    TIMEOUT, ``abort`` pulses (the engine resets, jobs without a result fail) and the open job is closed.
+    TIMEOUT, ``abort`` pulses (the engine resets, jobs without a result fail) and the open job is closed. No
+    request is begun or executed until every job without a result has its answer.
     The committed parameters' CRC and validity survive resets, as the engine's parameters do.
 
     Latency: DATA goes on at a byte per cycle; from the last byte of one to the first of the next pass fewer
@@ -74,6 +78,8 @@ class Dispatcher(wiring.Component):
     parameter_crc : Out(32)
         CRC of the parameters in the engine.
     abort : Out(1)
+    store_reset : Out(1)
+        The store is left in the middle of a read.
     """
 
     def __init__(self, shape: SpnShape, identity: dict[str, int | bytes], timeout: int) -> None:
@@ -100,6 +106,7 @@ class Dispatcher(wiring.Component):
                 "counters": In(record_layout(protocol.COUNTER_FIELDS)),
                 "parameter_crc": Out(32),
                 "abort": Out(1),
+                "store_reset": Out(1),
             }
         )
 
@@ -161,7 +168,11 @@ class Dispatcher(wiring.Component):
         expired = Signal()
         abort = Signal()
         m.d.comb += [expired.eq(timer == self.timeout), abort.eq(self.expired | (waits & expired))]
-        m.d.sync += [timer.eq(Mux(waits, timer + 1, 0)), self.abort.eq(abort)]
+        m.d.sync += [timer.eq(Mux(waits, timer + 1, 0)), self.abort.eq(abort), self.store_reset.eq(0)]
+        # Until the engine is reset and the last job of before has failed; a job of after must not fail too.
+        aborting = Signal()
+        with m.If(~self.abort & self.results_idle):
+            m.d.sync += aborting.eq(0)
 
         write = argument(Request.PARAMETER_WRITE)
         read = argument(Request.PARAMETER_READ)
@@ -199,7 +210,7 @@ class Dispatcher(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.requests.ready.eq(1)
+                m.d.comb += self.requests.ready.eq(~aborting)
                 request = self.requests.payload
                 m.d.sync += [
                     kind.eq(request.type),
@@ -215,7 +226,7 @@ class Dispatcher(wiring.Component):
                         with m.Case(number):
                             fit = (request.length >= max(size, 1)) if more else (request.length == size)
                             m.d.sync += [known.eq(1), needed.eq(size), fits.eq(fit)]
-                with m.If(self.requests.valid):
+                with m.If(self.requests.valid & ~aborting):
                     m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += overrun.eq(remaining > left)
@@ -248,7 +259,7 @@ class Dispatcher(wiring.Component):
                 ]
                 m.next = "EXECUTE"
             with m.State("EXECUTE"):
-                with m.Switch(kind):
+                with m.Switch(Mux(abort | aborting, NOTHING, kind)):
                     with m.Case(Request.IDENTITY):
                         respond("identity")
                     with m.Case(Request.COUNTERS):
@@ -281,20 +292,8 @@ class Dispatcher(wiring.Component):
                             refuse(ErrorCode.NO_PARAMETERS)
                         with m.Elif(bad_job):
                             refuse(ErrorCode.BAD_JOB)
-                        with m.Elif(self.jobs.valid):
-                            # A short map may lie in the feeder whole while the engine has yet to begin it.
-                            m.d.comb += waits.eq(1)
-                            with m.If(abort):
-                                refuse(ErrorCode.TIMEOUT)
                         with m.Else():
-                            m.d.sync += [
-                                open_job.eq(1),
-                                job.eq(opened.job),
-                                left.eq(map_bytes),
-                                self.jobs.payload.eq(opened.length),
-                                self.jobs.valid.eq(1),
-                            ]
-                            respond("empty")
+                            m.next = "OPEN"
                     with m.Case(Request.DATA):
                         with m.If(~open_job):
                             refuse(ErrorCode.NO_JOB)
@@ -302,6 +301,20 @@ class Dispatcher(wiring.Component):
                             refuse(ErrorCode.OVERRUN)
                         with m.Else():
                             m.next = "STREAM"
+            with m.State("OPEN"):
+                # A short map may lie in the feeder whole while the engine has yet to begin it.
+                m.d.comb += waits.eq(self.jobs.valid)
+                with m.If(abort):
+                    refuse(ErrorCode.TIMEOUT)
+                with m.Elif(~self.jobs.valid):
+                    m.d.sync += [
+                        open_job.eq(1),
+                        job.eq(opened.job),
+                        left.eq(map_bytes),
+                        self.jobs.payload.eq(opened.length),
+                        self.jobs.valid.eq(1),
+                    ]
+                    respond("empty")
             with m.State("WRITE"):
                 m.d.comb += [self.data.ready.eq(1), self.store_write.valid.eq(self.data.valid)]
                 with m.If(self.data.valid):
@@ -323,10 +336,10 @@ class Dispatcher(wiring.Component):
                         m.next = "IDLE"
             with m.State("SETTLE"):
                 m.d.comb += waits.eq(1)
-                with m.If(self.results_idle & ~self.busy & ~self.jobs.valid):
-                    m.next = "FETCH"
-                with m.Elif(expired):
+                with m.If(abort):
                     refuse(ErrorCode.TIMEOUT)
+                with m.Elif(self.results_idle & ~self.busy & ~self.jobs.valid):
+                    m.next = "FETCH"
             with m.State("FETCH"):
                 m.d.comb += self.store_read.valid.eq(1)
                 m.d.sync += count.eq(self.size)
@@ -339,12 +352,13 @@ class Dispatcher(wiring.Component):
                     self.store_bytes.ready.eq(~loading | self.parameters.ready),
                     waits.eq(~(self.store_bytes.valid & self.store_bytes.ready)),
                 ]
-                with m.If(~waits):
+                with m.If(abort):
+                    m.d.sync += self.store_reset.eq(1)
+                    refuse(ErrorCode.TIMEOUT)
+                with m.Elif(~waits):
                     m.d.sync += count.eq(count - 1)
                     with m.If(count == 1):
                         m.next = "COMPARE"
-                with m.Elif(expired):
-                    refuse(ErrorCode.TIMEOUT)
             with m.State("COMPARE"):
                 with m.If(self.store_crc != argument(Request.PARAMETER_COMMIT).crc):
                     refuse(ErrorCode.BAD_DIGEST)
@@ -390,5 +404,5 @@ class Dispatcher(wiring.Component):
                     m.next = "IDLE"
 
         with m.If(abort):
-            m.d.sync += [open_job.eq(0), self.jobs.valid.eq(0)]
+            m.d.sync += [aborting.eq(1), open_job.eq(0), self.jobs.valid.eq(0)]
         return m

@@ -25,7 +25,8 @@ class ResultCollector(wiring.Component):
     """Answers the requests whose map is complete, in the order of the jobs.
 
     At most WINDOW requests are open, so the queue of jobs never refuses one. If the engine gives no
-    result for ``timeout`` cycles though one is due, ``expired`` pulses. ``abort`` answers every job in
+    result for ``timeout`` cycles though one is due, ``expired`` pulses; cycles in which the engine is
+    ``stalled`` do not count, as then the host keeps it waiting. ``abort`` answers every job in
     the queue with TIMEOUT.
 
     Latency: the final part of the reply comes `latency` cycles after the result.
@@ -36,6 +37,7 @@ class ResultCollector(wiring.Component):
     results : In(stream of RESULT)
     parameter_crc : In(32)
     parts : Out(stream of REPLY_PART)
+    stalled : In(1)
     abort : In(1)
     expired : Out(1)
     idle : Out(1)
@@ -48,6 +50,7 @@ class ResultCollector(wiring.Component):
     results: In(stream.Signature(RESULT))
     parameter_crc: In(32)
     parts: Out(stream.Signature(REPLY_PART))
+    stalled: In(1)
     abort: In(1)
     expired: Out(1)
     idle: Out(1)
@@ -117,7 +120,7 @@ class ResultCollector(wiring.Component):
                     with m.Elif(timer == self.timeout):
                         m.d.sync += self.expired.eq(1)
                     with m.Else():
-                        m.d.sync += timer.eq(timer + 1)
+                        m.d.sync += timer.eq(timer + ~self.stalled)
                 with m.Elif(queue.level == 0):
                     m.d.sync += flushing.eq(0)
             with m.State("WRITE"):
