@@ -50,7 +50,9 @@ class MultiplierRow(wiring.Component):
             m.d.sync += [a_register.eq(a), b_register.eq(b)]
             a, b = a_register, b_register
         for lane in range(self.lanes):
-            product = Signal(self.product, name=f"product_{lane}", reset_less=True)
+            # Yosys 0.70 loses a product if it packs the registers of both terms of an addition into one
+            # SB_MAC16; a register to keep stays apart.
+            product = Signal(self.product, name=f"product_{lane}", reset_less=True, attrs={"keep": 1})
             m.d.sync += product.eq(a[lane] * b[lane])
             m.d.comb += self.products[lane].eq(product)
 

@@ -1,0 +1,56 @@
+"""Synthesis of a component by itself, without place and route: what it costs on a device family."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth import Signal, Value
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+
+from .resources import count_cells
+from .toolchain import Workshop
+
+COMMANDS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
+"""Yosys pass of each family; the multipliers of a plain row are inferred."""
+
+BOOKKEEPING = "$scopeinfo"
+"""Cell that only remembers a flattened module."""
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """``cells`` by the kinds of `resources.KINDS`; ``unmapped``: generic cells, which no device has."""
+
+    cells: dict[str, int]
+    unmapped: dict[str, int]
+
+
+def synthesise(component: wiring.Component, family: str) -> Synthesis:
+    """Synthesise ``component`` for ``family``, ecp5 or ice40.
+
+    Raises ToolError if Yosys is missing or fails; it also fails if the component has a latch.
+    """
+    steps = [
+        "read_rtlil top.il",
+        "hierarchy -top top",
+        "proc",
+        "select -assert-none t:$dlatch",
+        f"{COMMANDS[family]} -top top",
+        "write_json top.json",
+    ]
+    with tempfile.TemporaryDirectory(prefix="adakern-synthesis-") as folder:
+        Path(folder, "top.il").write_text(rtlil.convert(component, name="top", ports=_ports(component)))
+        with Workshop(Path(folder)) as workshop:
+            workshop.run("yosys", ["-q", "-p", "; ".join(steps)], "yosys.log")
+        netlist = json.loads(Path(folder, "top.json").read_text())
+    types = [cell["type"] for cell in netlist["modules"]["top"]["cells"].values()]
+    generic = [name for name in types if name.startswith("$") and name != BOOKKEEPING]
+    return Synthesis(count_cells(netlist, "top")[""], {name: generic.count(name) for name in set(generic)})
+
+
+def _ports(component: wiring.Component) -> list[Signal]:
+    """Every port but the constant halves of streams that are always ready or always valid."""
+    values = (Value.cast(port) for _, _, port in component.signature.flatten(component))
+    return [value for value in values if isinstance(value, Signal)]

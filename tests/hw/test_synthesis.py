@@ -1,0 +1,137 @@
+"""Every block and the top synthesise for both device families; what they take is recorded."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from amaranth import Instance, Module, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from filelock import FileLock
+
+from adakern_hw import top
+from adakern_hw.blocks import conv, delay, macs, meter, multiplier, parameters, rounding, scale, sequencer
+from adakern_hw.blocks import serial as arithmetic
+from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
+from adakern_hw.blocks.window import WindowGenerator
+from adakern_hw.engines.spn import SpnEngine
+from adakern_hw.link import counters, dispatcher, framing, replies, results, store, uart
+from adakern_hw.link import window as request_window
+from adakern_hw.synthesis import COMMANDS, synthesise
+from adakern_hw.toolchain import ToolError
+from adakern_spec.network import ConvShape, Fold, SpnShape, folds_for_interval
+from adakern_spec.numbers import Format
+from adakern_spec.parameters import CHANNEL_FIELDS, block_size
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("synthesis")]
+
+RECORD = Path(__file__).parents[2] / "build" / "resources.json"
+
+STAGE = ConvShape(4, 4)
+FOLD = Fold(2, 4)
+HEIGHT = 16
+SHAPE = SpnShape((2, 2, 2), HEIGHT, max_length=4095)
+FOLDS = folds_for_interval(SHAPE, 9)
+MULTIPLIERS = sum(fold.multipliers for fold in FOLDS)
+CLOCK = 12_000_000
+BAUD = 1_000_000
+ROWS = {"ecp5": (Ecp5MultiplierRow, 1), "ice40": (Ice40MultiplierRow, 2)}
+"""The multipliers of each family, and the lanes that share one."""
+
+BLOCKS = {
+    "delay line": (lambda: delay.DelayLine(32, HEIGHT), 0, True),
+    "window generator": (lambda: WindowGenerator(STAGE, HEIGHT), 0, True),
+    "multiplier row": (lambda: multiplier.MultiplierRow(4, unsigned(8), signed(8)), 4, False),
+    "adder tree": (lambda: multiplier.AdderTree(8, signed(16)), 0, False),
+    "multiply-accumulate array": (lambda: macs.MacArray(STAGE, FOLD), FOLD.multipliers, True),
+    "weight store": (lambda: parameters.WeightStore(STAGE, FOLD), 0, True),
+    "record store": (lambda: parameters.RecordStore(CHANNEL_FIELDS, 8), 0, True),
+    "parameter router": (lambda: parameters.ParameterRouter([144, 20, 5]), 0, False),
+    "round shift": (lambda: rounding.RoundShift(signed(32)), 0, False),
+    "requantiser": (lambda: rounding.Requantise(signed(23), Format(8, signed=False)), 0, False),
+    "serial requantiser": (lambda: conv.SerialRequantiser(STAGE, FOLD), 0, False),
+    "conv stage": (lambda: conv.ConvStage(STAGE, FOLD, HEIGHT), FOLD.multipliers, True),
+    "divider": (lambda: arithmetic.Divider(20, 16), 0, False),
+    "serial multiplier": (lambda: arithmetic.SerialMultiplier(signed(16), 16), 0, False),
+    "global average": (lambda: scale.GlobalAverage(SHAPE), 0, False),
+    "scale head": (lambda: scale.ScaleHead(2), 0, False),
+    "kernel size": (lambda: scale.KernelSize(2), 0, False),
+    "sequencer": (lambda: sequencer.Sequencer(SHAPE, FOLDS), 0, False),
+    "map meter": (lambda: meter.MapMeter(120, 6), 0, True),
+    "engine": (lambda: SpnEngine(SHAPE, FOLDS), MULTIPLIERS, True),
+    "frame receiver": (framing.FrameReceiver, 0, False),
+    "frame sender": (framing.FrameSender, 0, False),
+    "request window": (request_window.RequestWindow, 0, True),
+    "reply store": (replies.ReplyStore, 0, True),
+    "dispatcher": (
+        lambda: dispatcher.Dispatcher(SHAPE, top.identity(SHAPE, FOLDS, CLOCK), 1 << 20),
+        0,
+        False,
+    ),
+    "result collector": (lambda: results.ResultCollector(1 << 20), 0, False),
+    "parameter store": (lambda: store.ParameterStore(block_size(SHAPE)), 0, True),
+    "counters": (counters.Counters, 0, False),
+    "uart receiver": (lambda: uart.UartReceiver(CLOCK, BAUD), 0, False),
+    "uart transmitter": (lambda: uart.UartTransmitter(CLOCK, BAUD), 0, False),
+}
+"""Component, its multipliers, whether it has memories too large for registers.
+
+The link's pixel feeder is in the top alone: by itself it makes the ABC of Yosys 0.70 end without a word.
+"""
+
+
+def record(name, family, cells):
+    """Add to the record; several test workers may do so at once."""
+    RECORD.parent.mkdir(exist_ok=True)
+    with FileLock(f"{RECORD}.lock"):
+        known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+        known.setdefault(name, {})[family] = cells
+        draft = RECORD.with_suffix(".draft")
+        draft.write_text(json.dumps(known, indent=1, sort_keys=True))
+        os.replace(draft, RECORD)
+
+
+@pytest.mark.parametrize("family", COMMANDS)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block(name, family):
+    factory, multipliers, memory = BLOCKS[name]
+    result = synthesise(factory(), family)
+    record(name, family, result.cells)
+    assert not result.unmapped
+    assert result.cells["dsps"] == multipliers
+    assert result.cells["block_rams"] + result.cells["lut_rams"] > 0 or not memory
+    assert result.cells["luts"] + result.cells["registers"] > 0
+
+
+@pytest.mark.parametrize("family", COMMANDS)
+def test_top_with_the_multipliers_of_the_family(family):
+    row, shared = ROWS[family]
+    device = top.UartTop(SHAPE, FOLDS, CLOCK, BAUD, engine=SpnEngine(SHAPE, FOLDS, row))
+    result = synthesise(device, family)
+    record("uart top", family, result.cells)
+    assert not result.unmapped
+    assert result.cells["dsps"] == sum(fold.pe * -(-fold.simd // shared) for fold in FOLDS)
+    assert result.cells["block_rams"] > 0
+
+
+def test_a_latch_is_refused():
+    class Latch(wiring.Component):
+        enable: In(1)
+        data: In(1)
+        output: Out(1)
+
+        def elaborate(self, platform):
+            m = Module()
+            m.submodules.latch = Instance(
+                "$dlatch",
+                p_WIDTH=1,
+                p_EN_POLARITY=1,
+                i_EN=self.enable,
+                i_D=self.data,
+                o_Q=self.output,
+            )
+            return m
+
+    with pytest.raises(ToolError, match="select"):
+        synthesise(Latch(), "ice40")
