@@ -109,8 +109,8 @@ def read_npz(path: Path, admission: Admission) -> Iterator[SequenceRecord]:
 
     Arrays, one row per record: ``sequence`` (fixed bytes or text); optional ``id``, ``structure``,
     ``loop`` likewise; ``targets`` and ``errors`` [N, columns] or [N, positions, columns].
-    Raises InputError: no archive, no ``sequence``, arrays of different lengths, no rows, and whatever
-    ``Admission.admit`` refuses.
+    Raises InputError: no archive, no ``sequence``, arrays of different lengths, no rows, targets
+    that are no such numbers, and whatever ``Admission.admit`` refuses.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -124,12 +124,20 @@ def read_npz(path: Path, admission: Admission) -> Iterator[SequenceRecord]:
         raise InputError("no list of texts named sequence", str(path), "name the sequences' array so")
     count = len(arrays["sequence"])
     for name, array in arrays.items():
-        if len(array) != count:
+        if array.shape[:1] != (count,):
             raise InputError(
-                f"{len(array)} rows of {name} for {count} sequences", str(path), "make them equal"
+                f"{name} of shape {array.shape} for {count} sequences", str(path), "give one row per sequence"
             )
     if count == 0:
         raise InputError("no records", str(path), "give at least one")
+    for name in ("targets", "errors"):
+        array = arrays.get(name)
+        if array is not None and (array.ndim not in (2, 3) or array.dtype.kind not in "fiub"):
+            raise InputError(
+                f"{name} of shape {array.shape} and dtype {array.dtype}",
+                str(path),
+                "give numbers [N, columns] or [N, positions, columns]",
+            )
     for index in range(count):
 
         def text(name: str, index: int = index) -> str | None:
