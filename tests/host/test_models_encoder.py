@@ -103,6 +103,13 @@ def test_configuration_survives_json():
         ({"kernel": 4}, "kernel 4"),
         ({"channels": 5}, "behind 5"),
         ({"output_names": ("a",)}, "1 names"),
+        ({"iterations": "2"}, "iterations '2'"),
+        ({"shared_scale": 1}, "shared_scale 1"),
+        ({"spn_channels": 2}, "spn_channels 2"),
+        ({"spn_channels": ()}, r"SPN of channels \(\)"),
+        ({"head_dilations": (1, 0)}, "head dilations"),
+        ({"dropout": 1.5}, "dropout 1.5"),
+        ({"pool_mode": "median"}, "pool_mode 'median'"),
     ],
 )
 def test_bad_configurations_are_refused(changes, named):

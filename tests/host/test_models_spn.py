@@ -96,6 +96,15 @@ def test_centring_never_asks_for_a_negative_offset():
     torch.testing.assert_close(spn(x, torch.full((16,), 20)).mean(dim=0), torch.ones(2), atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_centring_on_maps_that_do_not_differ_stays_finite(count):
+    spn = network()
+    x, lengths = torch.rand(1, 8, 6, 20).expand(count, -1, -1, -1), torch.full((count,), 20)
+    spn.centre(x, lengths)
+    assert all(values.isfinite().all() for values in spn.parameters())
+    torch.testing.assert_close(spn(x, lengths), torch.ones(count, 2))
+
+
 def test_regularisation_sums_the_conv_weights():
     spn = network(channels=(2, 3, 2))
     weights = torch.cat([conv.weight.detach().flatten() for conv in spn.convs]).double()
@@ -103,7 +112,9 @@ def test_regularisation_sums_the_conv_weights():
     assert spn.regularisation("l2").item() == pytest.approx(float((weights**2).sum()), rel=1e-5)
 
 
-@pytest.mark.parametrize("options", [{"kernel": 2}, {"channels": (8,)}, {"channels": (0, 2)}])
+@pytest.mark.parametrize(
+    "options", [{"kernel": 2}, {"channels": (8,)}, {"channels": (0, 2)}, {"channels": (8, 5)}]
+)
 def test_shapes_that_no_hardware_has_are_refused(options):
     with pytest.raises(ShapeError):
         ScalePredictionNetwork(**options)

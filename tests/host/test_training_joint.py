@@ -203,6 +203,24 @@ def test_unfit_records_are_refused(tmp_path, changes, records, named):
         train(config, records, tmp_path, SETTINGS)
 
 
+def test_a_column_that_was_never_measured_is_refused(tmp_path):
+    records = constructs()
+    unmeasured = [SequenceRecord("a", "ACGUA", targets=np.full((3, 1), np.nan, np.float32))]
+    config = EncoderConfig(**{**CONFIG.to_json(), "output_names": ("reactivity",)})
+    with pytest.raises(InputError, match="training records: no measured value in target column reactivity"):
+        train(config, unmeasured, tmp_path, SETTINGS)
+    with pytest.raises(InputError, match="validation records: no measured value in target column 1"):
+        train(CONFIG, records, tmp_path, SETTINGS, validation=unmeasured)
+
+
+def test_validation_records_of_one_class_leave_no_figure_undefined(tmp_path):
+    config = EncoderConfig(**{**CONFIG.to_json(), "task": "classification", "outputs": 2})
+    records = constructs(task="classification")
+    one_class = [record for record in records if record.targets[0] == 1]
+    result = train(config, records, tmp_path, SETTINGS, validation=one_class)
+    assert json.dumps(result.curve, allow_nan=False)
+
+
 def test_the_rate_follows_the_schedule_through_all_epochs(tmp_path, monkeypatch):
     rates = []
     step = joint._Run._step

@@ -65,6 +65,7 @@ def test_metrics_by_task():
     figures = metrics("classification", logits, np.array([[0.0], [1.0], [1.0], [0.0]]))
     assert figures == {"accuracy": 0.75, "auc": 0.75}
     assert "auc" not in metrics("classification", np.eye(3), np.zeros((3, 1)))
+    assert "auc" not in metrics("classification", np.eye(2), np.zeros((2, 1)))
     figures = metrics("regression", np.zeros((2, 2)), np.array([[3.0, 0.0], [NAN, 4.0]]))
     assert figures["rmse"] == pytest.approx(np.sqrt(25 / 3))
     assert figures["mcrmse"] == pytest.approx((3 + np.sqrt(8)) / 2)
@@ -83,7 +84,14 @@ def test_the_rate_warms_up_and_falls_to_zero():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": NAN}, {"weight_decay": -1.0}, {"spn_penalty": "l3"}],
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": NAN},
+        {"learning_rate": float("inf")},
+        {"weight_decay": -1.0},
+        {"spn_penalty": "l3"},
+    ],
 )
 def test_bad_settings_are_refused(changes):
     with pytest.raises(InputError, match=next(iter(changes)).split("_")[-1]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,13 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         where = "encoder configuration"
+        for field in fields(self):
+            if not _is_of(getattr(self, field.name), field.type):
+                raise ShapeError(
+                    f"{field.name} {getattr(self, field.name)!r}",
+                    where,
+                    f"give the like of {field.default!r}",
+                )
         if self.task not in TASKS:
             raise ShapeError(f"task {self.task!r}", where, f"use one of {', '.join(TASKS)}")
         smallest = 2 if self.task == "classification" else 1
@@ -68,11 +75,15 @@ class EncoderConfig:
                 raise ShapeError(f"{name} {getattr(self, name)}", where, "use at least 1")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ShapeError(f"kernel {self.kernel}", where, "use an odd size")
-        if self.adaptive and self.spn_channels[0] != self.channels:
+        if min(self.head_dilations, default=1) < 1:
+            raise ShapeError(f"head dilations {self.head_dilations}", where, "use 1 or more each")
+        if not 0 <= self.dropout < 1:
+            raise ShapeError(f"dropout {self.dropout}", where, "use 0 or more, less than 1")
+        if self.adaptive and self.spn_channels[:1] != (self.channels,):
             raise ShapeError(
-                f"SPN of {self.spn_channels[0]} input channels behind {self.channels}",
+                f"SPN of channels {self.spn_channels} behind {self.channels} channels",
                 where,
-                "make them equal",
+                "let its first equal them",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +99,15 @@ class EncoderConfig:
             raise ShapeError(f"unknown field {unknown[0]!r}", "encoder configuration", f"use {sorted(known)}")
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         return cls(**plain)
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    """Whether a value, perhaps from JSON, is of a field's type."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_of(item, get_args(kind)[0]) for item in value)
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 class EncoderTrace(NamedTuple):

@@ -50,6 +50,10 @@ class ScalePredictionNetwork(nn.Module):
     ) -> None:
         super().__init__()
         outputs = 1 if shared_scale else 2
+        if tuple(channels[-1:]) not in ((outputs,), (2,)):
+            raise ShapeError(
+                f"channels {tuple(channels)}", "scale prediction network", f"end them with {outputs}"
+            )
         channels = (*channels[:-1], outputs)
         SpnShape(channels=channels, kernel=kernel)
         self.convs = nn.ModuleList(
@@ -93,7 +97,7 @@ class ScalePredictionNetwork(nn.Module):
         with the same scale and the SPN learns a constant. The last biases move until a quarter of
         the pixels is active: a sparse count differs more between maps than a mean of everything.
         The spread is smaller where it would need an offset below zero, which the hardware's
-        unsigned format does not hold.
+        unsigned format does not hold. Gains stay as they are where no two maps differ.
         """
         mask = length_mask(lengths, x.shape[3], x.dtype)
         x = x * mask
@@ -106,7 +110,9 @@ class ScalePredictionNetwork(nn.Module):
         cast(Tensor, last.bias).sub_(threshold)
         mean = _valid_mean(functional.relu(x - threshold[:, None, None]) * mask, lengths)
         average = mean.mean(dim=0)
-        self.gain.copy_(torch.minimum(spread / mean.std(dim=0), 1 / average))
+        deviation = (mean - average).square().sum(dim=0).div(max(len(mean) - 1, 1)).sqrt()
+        wanted = torch.where(deviation > 0, spread / deviation, self.gain)
+        self.gain.copy_(torch.minimum(wanted, 1 / average))
         self.offset.copy_(1 - self.gain * average)
 
     def regularisation(self, kind: Penalty) -> Tensor:

@@ -65,6 +65,19 @@ def _batch(config: EncoderConfig, records: Sequence[SequenceRecord]) -> _Batch:
     return _Batch(torch.from_numpy(maps), torch.from_numpy(lengths), torch.from_numpy(targets))
 
 
+def _require_measured(config: EncoderConfig, records: Sequence[SequenceRecord], where: str) -> None:
+    """Raise InputError for a target column in which no record has a measured value."""
+    found = [record.targets for record in records if record.targets is not None]
+    rows = [values.reshape(-1, config.outputs) for values in found if values.shape[-1] == config.outputs]
+    if config.task == "classification" or not rows:
+        return
+    measured = np.any([(~np.isnan(values)).any(axis=0) for values in rows], axis=0)
+    if not measured.all():
+        column = int(np.argmin(measured))
+        name = config.output_names[column] if config.output_names else column + 1
+        raise InputError(f"no measured value in target column {name}", where, "leave the column out")
+
+
 def evaluate(
     encoder: AdaptiveEncoder, records: Sequence[SequenceRecord], batch_size: int = 64
 ) -> tuple[dict[str, float], NDArray[np.float64]]:
@@ -98,8 +111,8 @@ def train(
     data) is resumed and ends, at the same number of threads, with bitwise the same weights as a run
     that was never interrupted; the same seed always gives the same weights. ``validation`` records
     only measure.
-    Raises InputError: no records, unfit targets, a folder with another run; AdakernError: non-finite
-    loss; TrainingStopped on Ctrl-C.
+    Raises InputError: no records, unfit targets, a column without a measured value, a folder with
+    another run; AdakernError: non-finite loss; TrainingStopped on Ctrl-C.
     """
     if not records:
         raise InputError("no records", "training", "give at least one")
@@ -109,6 +122,8 @@ def train(
             "encoder configuration",
             f"use {alphabet_named(config.alphabet).height}",
         )
+    _require_measured(config, records, "training records")
+    _require_measured(config, validation, "validation records")
     with torch.random.fork_rng(devices=[]):
         run = _Run(config, list(records), list(validation), out, settings)
         try:

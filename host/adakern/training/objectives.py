@@ -27,9 +27,10 @@ def task_loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def column_rmse(outputs: NDArray[np.floating], targets: NDArray[np.floating]) -> NDArray[np.float64]:
-    """RMSE of every column over all measured values; both [..., columns]."""
-    squares = np.square(outputs.astype(np.float64) - targets)
-    return np.sqrt(np.nanmean(squares.reshape(-1, squares.shape[-1]), axis=0))
+    """RMSE of every column over all measured values, NaN where there are none; both [..., columns]."""
+    squares = np.square(outputs.astype(np.float64) - targets).reshape(-1, targets.shape[-1])
+    measured = np.count_nonzero(~np.isnan(squares), axis=0)
+    return np.sqrt(np.nansum(squares, axis=0) / np.where(measured, measured, np.nan))
 
 
 def mcrmse(outputs: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
@@ -54,14 +55,14 @@ def roc_auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
 def metrics(task: Task, outputs: NDArray[np.floating], targets: NDArray[np.floating]) -> dict[str, float]:
     """Figures of merit of a whole data set, by name.
 
-    Classification: ``accuracy``, and ``auc`` for two classes. Regression: ``rmse`` over all values
-    and ``mcrmse``. Shapes as in ``task_loss``.
+    Classification: ``accuracy``, and ``auc`` for two classes that both occur. Regression: ``rmse`` over
+    all values and ``mcrmse``. Shapes as in ``task_loss``; every column has a measured value.
     """
     if task == "classification":
         classes = targets[:, 0].astype(np.int64)
         figures = {"accuracy": float((outputs.argmax(axis=1) == classes).mean())}
-        if outputs.shape[1] == 2:
+        if outputs.shape[1] == 2 and len(np.unique(classes)) == 2:
             figures["auc"] = roc_auc(outputs[:, 1] - outputs[:, 0], classes == 1)
         return figures
-    rmse = float(np.sqrt(np.nanmean(np.square(outputs.astype(np.float64) - targets))))
+    rmse = float(column_rmse(outputs.reshape(-1, 1), targets.reshape(-1, 1))[0])
     return {"rmse": rmse, "mcrmse": mcrmse(outputs, targets)}

@@ -30,10 +30,10 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "clip"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)}", "training settings", "use a positive value")
         for name in ("seed", "spn_rate_factor", "weight_decay", "spn_penalty_weight"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)}", "training settings", "use zero or more")
         if self.spn_penalty not in ("l1", "l2"):
             raise InputError(f"penalty {self.spn_penalty!r}", "training settings", 'use "l1" or "l2"')
