@@ -1,0 +1,119 @@
+import random
+
+import pytest
+from amaranth import signed, unsigned
+
+from adakern_hw.blocks.macs import MacArray
+from adakern_hw.blocks.multiplier import AdderTree, MultiplierRow
+from adakern_sim.streams import Bench, plain
+from adakern_spec.network import ConvShape, Fold
+
+
+@pytest.mark.parametrize("input_signed", [False, True])
+def test_products_are_exact_after_the_published_latency(input_signed):
+    low, high = (-128, 127) if input_signed else (0, 255)
+    chance = random.Random(1)
+    rows = [[(a, b)] * 3 for a in (low, high) for b in (-128, 127)]
+    rows += [[(chance.randint(low, high), chance.randint(-128, 127)) for _ in range(3)] for _ in range(20)]
+    dut = MultiplierRow(3, signed(8) if input_signed else unsigned(8), signed(8))
+    bench = Bench(dut)
+    results = []
+
+    async def drive(ctx):
+        for index in range(len(rows) + dut.latency):
+            if index < len(rows):
+                ctx.set(dut.a, [a for a, _ in rows[index]])
+                ctx.set(dut.b, [b for _, b in rows[index]])
+            if index >= dut.latency:
+                results.append([ctx.get(product) for product in dut.products])
+            await ctx.tick()
+
+    bench.add(drive)
+    bench.run()
+    assert results == [[a * b for a, b in row] for row in rows]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 9])
+def test_adder_tree_sums_exactly_after_the_published_latency(count):
+    chance = random.Random(count)
+    rows = [[-(2**15)] * count, [2**15 - 1] * count]
+    rows += [[chance.randrange(-(2**15), 2**15) for _ in range(count)] for _ in range(20)]
+    dut = AdderTree(count, signed(16))
+    bench = Bench(dut)
+    results = []
+
+    async def drive(ctx):
+        for index in range(len(rows) + dut.latency):
+            if index < len(rows):
+                for port, term in zip(dut.terms, rows[index], strict=True):
+                    ctx.set(port, term)
+            if index >= dut.latency:
+                results.append(ctx.get(dut.sum))
+            await ctx.tick()
+
+    bench.add(drive)
+    bench.run()
+    assert results == [sum(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fold"),
+    [
+        (ConvShape(2, 4), Fold(2, 6)),
+        (ConvShape(2, 2), Fold(2, 18)),
+        (ConvShape(3, 2, kernel=1, input_signed=True), Fold(1, 1)),
+        (ConvShape(4, 2, weight_bits=4), Fold(2, 3)),
+    ],
+)
+def test_sums_of_masked_windows_come_when_published(shape, fold):
+    chance = random.Random(shape.elements)
+    inputs, weights_format = shape.input_format, shape.weight_format
+    weights = [
+        [chance.randint(weights_format.min, weights_format.max) for _ in range(shape.elements)]
+        for _ in range(shape.out_channels)
+    ]
+    windows = [[inputs.min] * shape.elements, [inputs.max] * shape.elements]
+    windows += [[chance.randint(inputs.min, inputs.max) for _ in range(shape.elements)] for _ in range(6)]
+    masks = [(1 << shape.kernel**2) - 1] * 2 + [chance.randrange(1 << shape.kernel**2) for _ in range(6)]
+    dut = MacArray(shape, fold)
+    bench = Bench(dut)
+    loads, dones, sums = [], [], []
+
+    async def feed(ctx):
+        await bench.send(ctx, dut.weights, [w & 255 for channel in weights for w in channel])
+        await ctx.tick().repeat(3)
+        for window, mask in zip(windows, masks, strict=True):
+            ctx.set(dut.load, 1)
+            loads.append(bench.cycle)
+            await ctx.tick()
+            ctx.set(dut.load, 0)
+            ctx.set(dut.masks, mask)
+            for position, port in enumerate(dut.window):
+                word = window[position * shape.in_channels : (position + 1) * shape.in_channels]
+                ctx.set(port, sum((value & 255) << (8 * index) for index, value in enumerate(word)))
+            for _ in range(fold.interval(shape) - 1):
+                await ctx.tick()
+        await ctx.tick().repeat(dut.latency + fold.interval(shape))
+
+    async def watch(ctx):
+        while len(dones) < len(windows) * fold.groups(shape):
+            if ctx.get(dut.done):
+                dones.append(bench.cycle)
+                sums.extend(plain(ctx.get(total)) for total in dut.sums)
+            await ctx.tick()
+
+    bench.add(feed)
+    bench.add(watch)
+    bench.run()
+    expected = [
+        sum(
+            x * w
+            for e, (x, w) in enumerate(zip(window, channel, strict=True))
+            if mask >> (e // shape.in_channels) & 1
+        )
+        for window, mask in zip(windows, masks, strict=True)
+        for channel in weights
+    ]
+    assert sums == expected
+    steps = fold.steps(shape)
+    assert dones == [load + dut.latency + g * steps for load in loads for g in range(fold.groups(shape))]
