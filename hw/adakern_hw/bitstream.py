@@ -94,7 +94,8 @@ class Sources:
 
     def digest(self, seeds: int = 1) -> str:
         """Identity of the build's result: sources, options, tools, placements tried."""
-        options = json.dumps([self.board.device, self.board.family.pack_options, self.clock_hz, seeds])
+        family = self.board.family
+        options = json.dumps([self.board.device, family.routing, family.pack_options, self.clock_hz, seeds])
         parts = [options.encode(), json.dumps(self.tools, sort_keys=True).encode()]
         for name, content in sorted(self.files.items()):
             parts += [name.encode(), content]
@@ -233,6 +234,7 @@ def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
     report = f"{TOP}.{seed}.report.json"
     arguments = [
         *sources.board.device,
+        *family.routing,
         *("--json", NETLIST, f"--{family.constraints[1:]}", f"{TOP}{family.constraints}"),
         *("--freq", f"{sources.clock_hz / 1e6:.6f}", "--seed", str(seed)),
         *("--report", report, family.routed, _routed(seed)),

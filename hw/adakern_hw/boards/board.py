@@ -20,9 +20,10 @@ class BoardError(AdakernError):
 class Family:
     """FPGA family: its primitives and the tools that know it.
 
-    ``synthesis`` are options of the Yosys command that Amaranth's platform writes, ``routed`` nextpnr's
-    option for its result, ``constraints`` and ``product`` suffixes of the files for nextpnr and of the
-    bitstream, ``preamble`` the bytes that every bitstream of the family has near its start.
+    ``synthesis`` are options of the Yosys command that Amaranth's platform writes, ``routing`` nextpnr's
+    options beside the part, ``routed`` the one that names its result. ``constraints`` and ``product``
+    are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
+    bitstream of the family has near its start.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Family:
     pll: type[Ecp5Pll] | type[Ice40Pll]
     synthesis: tuple[str, ...]
     place_and_route: str
+    routing: tuple[str, ...]
     routed: str
     pack: str
     pack_options: tuple[str, ...]
@@ -44,6 +46,8 @@ ECP5 = Family(
     pll=Ecp5Pll,
     synthesis=(),
     place_and_route="nextpnr-ecp5",
+    # The default router spends half an hour on the last nets of 144 multipliers.
+    routing=("--router", "router2"),
     routed="--textcfg",
     pack="ecppack",
     pack_options=("--compress",),
@@ -57,6 +61,7 @@ ICE40 = Family(
     pll=Ice40Pll,
     synthesis=("-device u",),
     place_and_route="nextpnr-ice40",
+    routing=(),
     routed="--asc",
     pack="icepack",
     pack_options=(),
