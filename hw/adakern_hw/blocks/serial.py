@@ -49,7 +49,8 @@ class Divider(wiring.Component):
         # The numerator's low bits leave at the top while the quotient's bits enter at the bottom.
         low = Signal(self.quotient_bits, reset_less=True)
         shifted = Cat(low[-1], remainder)
-        fits = shifted >= denominator
+        difference = shifted - denominator
+        fits = ~difference[-1]
         m.d.comb += [
             self.operands.ready.eq(~busy),
             self.quotients.valid.eq(busy & (steps == 0)),
@@ -65,7 +66,7 @@ class Divider(wiring.Component):
         with m.Elif(steps != 0):
             m.d.sync += [
                 steps.eq(steps - 1),
-                remainder.eq(shifted - Mux(fits, denominator, 0)),
+                remainder.eq(Mux(fits, difference, shifted)),
                 low.eq(Cat(fits, low)),
             ]
         with m.Elif(self.quotients.ready):
