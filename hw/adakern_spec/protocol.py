@@ -26,7 +26,7 @@ REPLY_PAYLOAD_MAX = 64
 WINDOW = 8
 """Requests under way at once; a power of two."""
 
-SEQUENCE_BITS = 8
+SEQUENCE_BITS = 16
 EPOCH_BITS = 16
 NO_EPOCH = 0
 """Epoch of a device that has not seen a SYNC since its reset; a host never chooses it."""
@@ -79,10 +79,9 @@ HEADER = (
     Field("status", 1),
     Field("epoch", EPOCH_BITS // 8),
     Field("sequence", SEQUENCE_BITS // 8),
-    Field("reserved", 1),
     Field("length", 2),
 )
-"""Status is 0 in a request; reserved is 0. Length counts payload bytes."""
+"""Status is 0 in a request. Length counts payload bytes."""
 
 HEADER_SIZE = fields_size(HEADER)
 CRC_SIZE = CRC.width // 8

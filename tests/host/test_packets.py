@@ -12,7 +12,7 @@ packets = st.builds(
     type=st.integers(0, 255),
     status=st.integers(0, 255),
     epoch=st.integers(0, 0xFFFF),
-    sequence=st.integers(0, 255),
+    sequence=st.integers(0, 0xFFFF),
     # Zeros and long runs without one are what COBS has to work on.
     payload=st.one_of(
         st.binary(max_size=protocol.PAYLOAD_MAX),
@@ -98,7 +98,7 @@ def test_endless_garbage_takes_no_memory_and_the_next_frame_is_read():
 
 
 def test_length_field_must_count_the_payload():
-    header = HEADER.pack(7, 0, 1, 0, 0, 3)
+    header = HEADER.pack(7, 0, 1, 0, 3)
     content = header + b"four"
     body = content + crc32c_bitwise(content).to_bytes(4, "little")
     encoded = b"".join(bytes([len(group) + 1]) + group for group in body.split(b"\x00"))

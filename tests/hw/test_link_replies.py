@@ -66,7 +66,16 @@ class Store:
 
 
 def packet(sequence, payload=b"", status=Status.OK, kind=Request.PARAMETER_READ):
-    header = [kind | protocol.REPLY, status, EPOCH & 0xFF, EPOCH >> 8, sequence, 0, len(payload), 0]
+    header = [
+        kind | protocol.REPLY,
+        status,
+        EPOCH & 0xFF,
+        EPOCH >> 8,
+        sequence & 0xFF,
+        sequence >> 8,
+        len(payload),
+        0,
+    ]
     return bytes(header) + payload
 
 

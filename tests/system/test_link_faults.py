@@ -6,7 +6,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from adakern.device.packet_device import JOB, RESULT, BatchInterrupted, PacketDevice, map_payload
+from adakern.device.packet_device import JOB, READ, RESULT, BatchInterrupted, PacketDevice, map_payload
 from adakern.device.transport import Transport
 from adakern.device.verilator import VerilatorTransport
 from adakern.parameters import SpnParameters
@@ -148,6 +148,19 @@ def test_every_answer_is_right_and_each_map_runs_once(line, rate, seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
+def test_sequence_numbers_wrap(line):
+    device = PacketDevice(line, SHAPE)
+    device.load(PARAMETERS)
+    reads = (
+        (Request.PARAMETER_READ, READ.pack(place % 32, 1)) for place in range(1 << protocol.SEQUENCE_BITS)
+    )
+    block = PARAMETERS.to_block()
+    replies = device.link.exchange(reads)
+    assert all(reply == block[place % 32 :][:1] for place, reply in enumerate(replies))
+    maps = maps_of(9, 1)
+    assert answers(device, maps) == expected(maps)
+
+
 def test_parameters_load_right_over_a_bad_line(line, seed):
     device = PacketDevice(FaultyTransport(line, 0.15, seed), SHAPE)
     device.load(PARAMETERS, verify=True)

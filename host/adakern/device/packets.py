@@ -51,7 +51,7 @@ class Packet:
 
 def encode(packet: Packet) -> bytes:
     """The frame of a packet, delimiters included."""
-    header = HEADER.pack(packet.type, packet.status, packet.epoch, packet.sequence, 0, len(packet.payload))
+    header = HEADER.pack(packet.type, packet.status, packet.epoch, packet.sequence, len(packet.payload))
     body = header + packet.payload
     body += crc32c.crc32c(body).to_bytes(protocol.CRC_SIZE, "little")
     return _DELIMITER + cobs.encode(body) + _DELIMITER
@@ -68,7 +68,7 @@ def decode(encoded: bytes) -> Packet | None:
     content, check = body[: -protocol.CRC_SIZE], body[-protocol.CRC_SIZE :]
     if crc32c.crc32c(content) != int.from_bytes(check, "little"):
         return None
-    kind, status, epoch, sequence, _, length = HEADER._struct.unpack_from(content)
+    kind, status, epoch, sequence, length = HEADER._struct.unpack_from(content)
     payload = content[protocol.HEADER_SIZE :]
     return Packet(kind, status, epoch, sequence, payload) if length == len(payload) else None
 
