@@ -13,7 +13,7 @@ from adakern_spec import protocol
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import DeviceError, InputError
 from adakern_spec.network import SpnShape
-from adakern_spec.protocol import Request, Status
+from adakern_spec.protocol import ErrorCode, Request, Status
 
 SHAPE = SpnShape((2, 2), height=3, max_length=400)
 
@@ -296,3 +296,49 @@ def test_port_that_goes_away_in_mid_batch_keeps_the_answers(parameters):
         until_gone()
     assert caught.value.done == len(answers) >= 3
     assert answers == expected(maps)[: len(answers)]
+
+
+def test_other_calls_between_two_answers_lose_none(parameters):
+    far = SummingDevice()
+    far.on_counters = lambda payload: bytes(protocol.fields_size(protocol.COUNTER_FIELDS))
+    device = PacketDevice(Line(far), SHAPE)
+    device.load(parameters)
+    maps, others = maps_of(9), maps_of(9, 1)
+    answers = []
+    for answer in device.stream(maps):
+        answers.append(answer.scales)
+        assert device.counters()["maps"] == 0
+    assert answers == expected(maps)
+    both = zip(device.stream(maps), device.stream(others), strict=True)
+    assert [(a.scales, b.scales) for a, b in both] == list(zip(expected(maps), expected(others), strict=True))
+
+
+def test_another_model_amid_a_batch_is_an_error(parameters):
+    device = PacketDevice(Line(SummingDevice()), SHAPE)
+    device.load(parameters)
+    stream = device.stream(maps_of(9))
+    next(stream)
+    device.load(SpnParameters.random(SHAPE, np.random.default_rng(6)))
+    with pytest.raises(DeviceError, match="another model was loaded after 1 maps"):
+        next(stream)
+
+
+@pytest.mark.parametrize(("times", "ends"), [(2, False), (100, True)])
+def test_engine_that_times_out_is_tried_again(parameters, times, ends):
+    left = [times]
+    far = SummingDevice()
+
+    def respond(packet):
+        if packet.type == Request.DATA and left[0]:
+            left[0] -= 1
+            return [reply_to(packet, Status.ERROR, bytes([ErrorCode.TIMEOUT]))]
+        return far(packet)
+
+    device = PacketDevice(Line(respond), SHAPE)
+    device.load(parameters)
+    maps = [values[:, :, :80] for values in maps_of(3)]
+    if ends:
+        with pytest.raises(BatchInterrupted, match=r"timeout.*\(after 0 maps"):
+            list(device.stream(maps))
+    else:
+        assert [answer.scales for answer in device.stream(maps)] == expected(maps)

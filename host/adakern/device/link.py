@@ -42,6 +42,10 @@ class DeviceSilent(DeviceError):
     """The device does not answer: off, restarted, or the line is cut."""
 
 
+class EpochOver(DeviceError):
+    """Another exchange has begun an epoch of its own while this one was suspended: its answers are lost."""
+
+
 class RequestRefused(DeviceError):
     """The device answered a request with an error.
 
@@ -162,33 +166,42 @@ class Link:
 
         Commands are drawn as the window opens. Raises `RequestRefused` in place of a reply that is an
         error and `DeviceSilent`; either way, or if the generator is closed early, `sync` has to come
-        before anything else.
+        before anything else. If it does while the generator is suspended, that one ends with `EpochOver`.
         """
         if not self.synchronised:
             raise DeviceError("link without an epoch", self.transport.name, "open the device again")
         self._whole = False
-        flights = self._flights
+        flights, epoch = self._flights, self._epoch
         source = iter(commands)
         more = True
         while True:
-            answered = []
+            # Before more commands are drawn: their source may take its time.
             while flights and (reply := flights[0].reply) is not None:
-                answered.append((flights.popleft().kind, reply))
+                kind = flights.popleft().kind
+                if reply.status != Status.OK:
+                    raise RequestRefused(kind, reply.payload[0] if reply.payload else 0, self.transport.name)
+                yield reply.payload
+                self._check_epoch(epoch)
             while more and len(flights) < protocol.WINDOW:
                 command = next(source, None)
+                self._check_epoch(epoch)
                 if command is None:
                     more = False
                 else:
                     self._launch(*command)
-            for kind, reply in answered:
-                if reply.status != Status.OK:
-                    raise RequestRefused(kind, reply.payload[0] if reply.payload else 0, self.transport.name)
-                yield reply.payload
             if flights:
                 self._advance()
             elif not more:
                 self._whole = True
                 return
+
+    def _check_epoch(self, epoch: int) -> None:
+        if self._epoch != epoch:
+            raise EpochOver(
+                "the device was used for something else amid a batch",
+                self.transport.name,
+                "take a batch's answers first",
+            )
 
     def _launch(self, kind: Request, payload: bytes) -> None:
         frame = encode(Packet(kind, 0, self._epoch, self._sequence, payload))

@@ -12,11 +12,11 @@ from adakern_spec.digest import spec_digest
 from adakern_spec.errors import DeviceError
 from adakern_spec.network import SpnShape
 from adakern_spec.parameters import block_size
-from adakern_spec.protocol import Request
+from adakern_spec.protocol import ErrorCode, Request
 
 from ..parameters import SpnParameters
 from .base import Device, Prediction
-from .link import Command, DeviceSilent, Link
+from .link import Command, DeviceSilent, EpochOver, Link, RequestRefused
 from .maps import checked_map
 from .packets import Record
 from .transport import Transport
@@ -45,6 +45,12 @@ class BatchInterrupted(DeviceError):
     def __init__(self, cause: DeviceError, done: int) -> None:
         self.done = done
         super().__init__(f"{cause.what} (after {done} maps of the batch)", cause.where, cause.mend)
+
+
+def _passes(error: DeviceError) -> bool:
+    """Whether a new epoch may mend it."""
+    timed_out = isinstance(error, RequestRefused) and error.code == ErrorCode.TIMEOUT
+    return timed_out or isinstance(error, DeviceSilent)
 
 
 def map_payload(values: np.ndarray) -> bytes:
@@ -125,15 +131,23 @@ class PacketDevice(Device):
     def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Prediction]:
         """Answers in order. The requests of several maps are under way at once, so the device never idles.
 
-        If the device falls silent, it is picked up again (`RECOVERIES` times at most without an answer in
-        between), its parameters loaded again if it lost them, and the maps without an answer run again.
-        Raises `BatchInterrupted` if that fails.
+        If the device falls silent or its engine times out, it is picked up again (`RECOVERIES` times at most
+        without an answer in between), its parameters loaded again if it lost them, and the maps without an
+        answer run again.
+        Raises `BatchInterrupted` if that fails. The device may be used for other things between two answers,
+        at the cost of running the maps under way again; not to load another model.
         """
         if self._parameters is None:
             raise DeviceError("no parameters", self.url, "load a model first")
-        source = _Source(self.shape, maps)
+        parameters, source = self._parameters, _Source(self.shape, maps)
         done = lost = 0
         while True:
+            if self._parameters.crc != parameters.crc:
+                raise DeviceError(
+                    f"another model was loaded after {done} maps of a batch",
+                    self.url,
+                    "take a batch's answers before you load another model",
+                )
             try:
                 self._ready()
                 for prediction in self._run(source.resume()):
@@ -141,12 +155,12 @@ class PacketDevice(Device):
                     done, lost = done + 1, 0
                     yield prediction
                 break
-            except DeviceSilent as error:
-                lost += 1
-                if lost > RECOVERIES:
-                    raise BatchInterrupted(error, done) from error
+            except EpochOver:
+                continue
             except DeviceError as error:
-                raise BatchInterrupted(error, done) from error
+                lost += 1
+                if lost > RECOVERIES or not _passes(error):
+                    raise BatchInterrupted(error, done) from error
         if source.error is not None:
             raise source.error
 
