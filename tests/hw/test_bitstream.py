@@ -196,9 +196,17 @@ def test_unknown_board_names_those_there_are():
 
 
 def test_too_many_multipliers_are_refused_before_synthesis():
-    board = find_board("icebreaker")
-    with pytest.raises(BoardError, match=r"144 DSP blocks wanted|72 DSP blocks wanted, the part has 8"):
+    board = find_board("icepi-zero")
+    with pytest.raises(
+        BoardError, match="144 DSP blocks wanted, the part has 28; use at most 27 multipliers"
+    ):
         prepare(Order(board, REFERENCE, (Fold(8, 8), Fold(8, 8), Fold(2, 8)), board.clock))
+
+
+def test_part_too_small_for_any_network_is_refused_before_synthesis():
+    board, shape = find_board("icebreaker"), SpnShape((1, 1), height=4)
+    with pytest.raises(BoardError, match="takes 8,085 logic cells, the part has 5,280"):
+        prepare(Order(board, shape, board.folds(shape), board.clock))
 
 
 def test_network_without_a_multiplier_for_each_stage_is_refused():

@@ -119,7 +119,10 @@ def boards(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the boards, and how fast each would run a network with all its multipliers."""
+    """List the boards, and how fast each runs a network with all its multipliers at its default clock.
+
+    A board that does not fit is too small for even the smallest network with its link.
+    """
     from adakern_hw.boards import BOARDS
     from adakern_spec import cycles
     from adakern_spec.network import REFERENCE, REFERENCE_LENGTH
@@ -141,6 +144,7 @@ def boards(
                 "clock_mhz": board.clock / MHZ,
                 "multipliers": cycles.multipliers(folds),
                 "maps_per_second": board.clock / cycles.interval(shape, folds, length),
+                "fits": board.fits_any,
             }
         )
     if json:
@@ -152,6 +156,11 @@ def boards(
     for heading in found[0]:
         table.add_column(heading.replace("_", " "))
     for row in found:
-        values = (f"{value:,.0f}" if isinstance(value, float) else str(value) for value in row.values())
-        table.add_row(*values)
+        table.add_row(*map(_cell, row.values()))
     show(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,.0f}" if isinstance(value, float) else str(value)

@@ -23,7 +23,8 @@ class Family:
     ``synthesis`` are options of the Yosys command that Amaranth's platform writes, ``routing`` nextpnr's
     options beside the part, ``routed`` the one that names its result. ``constraints`` and ``product``
     are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
-    bitstream of the family has near its start.
+    bitstream of the family has near its start. ``least`` are the logic cells that the smallest network
+    takes with its link, 0 if every part has far more.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Family:
     constraints: str
     product: str
     preamble: bytes
+    least: int = 0
 
 
 ECP5 = Family(
@@ -68,6 +70,8 @@ ICE40 = Family(
     constraints=".pcf",
     product=".bin",
     preamble=bytes.fromhex("7eaa997e"),
+    # One channel, one stage: nextpnr-ice40 0.11.1 packs 5,129 look-up tables and 4,765 registers into these.
+    least=8_085,
 )
 
 
@@ -101,6 +105,11 @@ class Board:
     baud: int
     loader: str
     uart: tuple[str, int] = ("uart", 0)
+
+    @property
+    def fits_any(self) -> bool:
+        """Whether the part is large enough for at least the smallest network with its link."""
+        return self.capacity.luts >= self.family.least
 
     def make_pll(self, clock: int) -> Pll:
         """PLL setting for ``clock`` Hz; ClockError if there is none."""
