@@ -164,6 +164,13 @@ def test_what_a_run_leaves_behind(tmp_path):
     assert result.curve[-1]["validation"] == figures
 
 
+def test_progress_stays_off_the_standard_output(tmp_path, capsys):
+    train(CONFIG, constructs(), tmp_path, SETTINGS, progress=True)
+    captured = capsys.readouterr()
+    assert not captured.out
+    assert "epoch" in captured.err
+
+
 def test_the_penalty_shrinks_the_spn(tmp_path):
     size = {}
     for weight in (0.0, 1.0):

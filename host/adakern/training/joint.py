@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.optim import AdamW
@@ -274,6 +275,7 @@ def _bar(visible: bool) -> Progress:
         BarColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
+        console=Console(stderr=True),
         disable=not visible,
     )
 
