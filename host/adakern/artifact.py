@@ -180,8 +180,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _read(path: Path, where: str) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
-    if not path.exists():
-        raise ArtifactError("no such file", where, "give the path of an artifact made by `adakern quantize`")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise ArtifactError(what, where, "give the path of an artifact made by `adakern quantize`")
     try:
         with safe_open(path, framework="np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

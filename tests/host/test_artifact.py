@@ -98,6 +98,7 @@ def test_loading_needs_no_torch(path):
 
 def test_missing_file(tmp_path):
     assert "no such file" in refused(tmp_path / "absent.safetensors")
+    assert "a folder" in refused(tmp_path)
 
 
 def test_a_folder_is_no_artifact(tmp_path):

@@ -328,3 +328,14 @@ def test_unexpected_errors_show_a_traceback_on_request_only(
     monkeypatch.setenv("ADAKERN_DEBUG", "1")
     with pytest.raises(RuntimeError):
         cli("estimate", model)
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_any_record(
+    cli: Cli, model: Path, fasta: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "picture.foo"
+    for command in ("predict", "trace"):
+        outcome = cli(command, model, fasta, "--picture", picture)
+        assert outcome.status == 1
+        assert f"{picture}: no picture format 'foo'" in outcome.error
+        assert not outcome.out

@@ -263,6 +263,15 @@ def test_resume_of_a_finished_run_changes_nothing(cli: Cli, model: Path, fasta: 
     assert results.read_bytes() == whole
 
 
+def test_answers_ahead_of_a_bad_record_are_printed(cli: Cli, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.fasta"
+    path.write_text(">good\nACGTACGT\n>bad\nAC-T\n")
+    outcome = cli("predict", model, path, "-d", "emulator:")
+    assert outcome.status == 1
+    assert "bad.fasta:4, column 3" in outcome.error
+    assert "good" in outcome.out
+
+
 def test_results_that_exist_or_belong_elsewhere_are_left_alone(
     cli: Cli, model: Path, fasta: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from adakern.quantize import Calibration, quantise
 from adakern.reference.spn import run_spn
 from adakern.report.pictures import DrawnRecord, draw_predictions
 from adakern.report.trace import trace
-from adakern_spec.errors import AdakernError
+from adakern_spec.errors import AdakernError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,12 @@ def test_the_picture_of_predictions(tmp_path, suffix):
     draw_predictions(records(2), path)
     assert path.read_bytes()[:8] in (b"\x89PNG\r\n\x1a\n", b"<?xml ve")
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_picture_of_no_known_format_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no picture format 'foo'"):
+        draw_predictions(records(1), tmp_path / "scales.foo")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_picture_grows_with_its_records_up_to_a_limit(monkeypatch, tmp_path):

@@ -47,6 +47,10 @@ def trace(
     from ..data import Columns, alphabet_named, collate
     from ..report.trace import trace as run
 
+    if picture is not None:
+        from ..report.pictures import picture_format
+
+        picture_format(picture)
     loaded = artifact.load(model)
     alphabet = alphabet_of(loaded)
     columns = Columns(sequence_column, structure_column, id_column)

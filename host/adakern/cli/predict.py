@@ -71,6 +71,7 @@ def predict(
     alphabet = alphabet_of(loaded)
     longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
     columns = Columns(sequence_column, structure_column, id_column)
+    drawn = _Drawing(picture, alphabet)
     records = read(input, alphabet, columns, unknown=unknown, truncate=truncate, max_length=longest)
     with ExitStack() as stack:
         results = stack.enter_context(ResultsFile(output, resume)) if output is not None else None
@@ -81,7 +82,8 @@ def predict(
         streaming = results is None and json and sys.stdout.isatty()
         counter = stack.enter_context(progress("predicting", unit="records", visible=not streaming))
         pages = _Pages(counter)
-        drawn = _Drawing(picture, alphabet)
+        # Whatever ends the run early, what was answered is printed.
+        stack.callback(pages.finish)
         for count, answer in enumerate(Accelerator(loaded, opened).predict(records), start=1):
             if results is not None:
                 results.append(answer.to_json(outputs))
@@ -91,12 +93,9 @@ def predict(
                 pages.add(answer)
             drawn.add(answer)
             counter(count)
-        pages.finish()
         drawn.finish()
     if results is not None:
         say(f"{results.count} results in {output}")
-    if picture is not None:
-        say(f"picture in {picture}")
 
 
 @contextmanager
@@ -159,6 +158,10 @@ class _Drawing:
         self._path = path
         self._alphabet = alphabet
         self._answers: list[Answer] = []
+        if path is not None:
+            from ..report.pictures import picture_format
+
+            picture_format(path)
 
     def add(self, answer: "Answer") -> None:
         if self._path is None:
@@ -189,3 +192,4 @@ class _Drawing:
             for answer in self._answers
         ]
         draw_predictions(drawn, self._path)
+        say(f"picture in {self._path}")

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from adakern_spec.errors import InputError
 from adakern_spec.numbers import SCALE, SCALE_MAX, SCALE_MIN
 
 from ..files import write_atomically
@@ -36,6 +37,14 @@ class DrawnRecord:
     rows: Sequence[str] = ()
 
 
+def picture_format(path: Path) -> str:
+    """Format that the suffix of ``path`` names, PNG without one; InputError for one that cannot be drawn."""
+    kind = path.suffix.lstrip(".").lower() or "png"
+    if kind not in FigureCanvasAgg.get_supported_filetypes():
+        raise InputError(f"no picture format {kind!r}", str(path), "use .png, .svg or .pdf")
+    return kind
+
+
 def draw_predictions(records: Sequence[DrawnRecord], path: Path) -> None:
     """Write a picture with one line per record: scales over the iterations, and the activation map.
 
@@ -55,7 +64,7 @@ def draw_predictions(records: Sequence[DrawnRecord], path: Path) -> None:
     grid[-1][1].set_xlabel("position")
     title = "Predicted kernel scales and the activation maps that they come from"
     if len(shown) < len(records):
-        title += f" (first {len(shown)} of {len(records)} records)"
+        title += f" (the first {len(shown)} records)"
     figure.suptitle(title)
     _save(figure, path)
 
@@ -155,5 +164,5 @@ def _draw_layer_errors(axes: Axes, report: TraceReport) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
-    kind = path.suffix.lstrip(".") or "png"
+    kind = picture_format(path)
     write_atomically(path, lambda temporary: canvas.print_figure(temporary, format=kind, dpi=130))
