@@ -56,7 +56,6 @@ class Received:
                     payload[byte["index"]] = byte["data"]
                 if valid and ready:
                     fields = plain(header)
-                    del fields["reserved"]
                     self.packets.append(Packet(**fields_without_length(fields, payload)))
                     self.times.append(bench.cycle)
 

@@ -147,7 +147,6 @@ def test_every_answer_is_right_and_each_map_runs_once(line, rate, seed):
     assert counters["frames_repeated"] > 0
 
 
-@pytest.mark.parametrize("seed", range(4))
 def test_sequence_numbers_wrap(line):
     device = PacketDevice(line, SHAPE)
     device.load(PARAMETERS)
@@ -161,6 +160,7 @@ def test_sequence_numbers_wrap(line):
     assert answers(device, maps) == expected(maps)
 
 
+@pytest.mark.parametrize("seed", range(4))
 def test_parameters_load_right_over_a_bad_line(line, seed):
     device = PacketDevice(FaultyTransport(line, 0.15, seed), SHAPE)
     device.load(PARAMETERS, verify=True)
