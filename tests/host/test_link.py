@@ -219,3 +219,16 @@ def test_replies_ahead_of_an_error_are_given_and_a_broken_exchange_needs_a_sync(
 def take_into(target, source):
     for item in source:
         target.append(item)
+
+
+def test_silence_on_a_slow_line_is_noticed_soon():
+    line = Line(lambda packet: [])
+    line.byte_time = 10 / 9600
+    with pytest.raises(DeviceError, match="silent"):
+        Link(line).sync()
+    assert line.time < 20
+    link = synchronised(lambda packet: [])
+    link.transport.byte_time = 10 / 9600
+    with pytest.raises(DeviceError, match="silent"):
+        link.request(Request.IDENTITY)
+    assert link.transport.time < 20

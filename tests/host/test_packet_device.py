@@ -342,3 +342,23 @@ def test_engine_that_times_out_is_tried_again(parameters, times, ends):
             list(device.stream(maps))
     else:
         assert [answer.scales for answer in device.stream(maps)] == expected(maps)
+
+
+@pytest.mark.parametrize("size", [16, 46, 64])
+def test_identity_of_another_protocol_version_names_both_digests(size):
+    far = SummingDevice()
+    far.on_identity = lambda payload: bytes(range(size))
+    with pytest.raises(DeviceError, match=bytes(range(16)).hex()):
+        PacketDevice(Line(far), SHAPE)
+    far.on_identity = lambda payload: spec_digest(SHAPE) + bytes(size)
+    with pytest.raises(DeviceError, match=f"{size + 16} bytes where 51 are due"):
+        PacketDevice(Line(far), SHAPE)
+
+
+def test_cycles_are_right_when_the_counters_wrap(parameters):
+    far = SummingDevice()
+    device = PacketDevice(Line(far), SHAPE)
+    device.load(parameters)
+    far.on_data = lambda payload: RESULT.pack(far.job[0], far.crc, 100, (1 << 32) - 900, 0, 0, 0, 0)
+    (answer,) = device.stream([maps_of(1)[0][:, :, :1]])
+    assert answer.cycles == 1000

@@ -26,7 +26,13 @@ BACKOFF_MAX = 8
 """Largest factor on the time-out of a request that was sent again."""
 
 QUEUE_MARGIN = 1.5
-"""Time-out over the time that a full window takes on the line."""
+"""Time-out over the time that the bytes ahead, the request and its reply take on the line."""
+
+FULL_WINDOW = protocol.WINDOW * (protocol.PACKET_MAX + protocol.REPLY_MAX)
+"""Bytes of a window of requests and replies."""
+
+FLUSH_ATTEMPTS = (1, 2)
+"""Those of the attempts to SYNC that wait for what an earlier session may have left in the queues."""
 
 SEQUENCES = 1 << protocol.SEQUENCE_BITS
 
@@ -119,11 +125,11 @@ class Link:
         """Damaged frames received so far."""
         return self._deframer.bad
 
-    @property
-    def timeout(self) -> float:
-        """Seconds until a request without a reply is sent again: what a full window takes."""
-        window = protocol.WINDOW * (protocol.PACKET_MAX + protocol.REPLY_MAX) * self.transport.byte_time
-        return QUEUE_MARGIN * (window + self.execution_time) + self.transport.latency
+    def timeout(self, ahead: int) -> float:
+        """Seconds until a request without a reply is sent again, ``ahead`` bytes being on their way."""
+        return (
+            QUEUE_MARGIN * (ahead * self.transport.byte_time + self.execution_time) + self.transport.latency
+        )
 
     def sync(self) -> None:
         """Begin a new epoch: the device drops all requests and jobs, but keeps its parameters.
@@ -139,8 +145,10 @@ class Link:
             while epoch in (self._epoch, protocol.NO_EPOCH):
                 epoch = secrets.randbelow(1 << protocol.EPOCH_BITS)
             self._epoch = epoch
-            self.transport.write(encode(Packet(Request.SYNC, 0, epoch, 0, b"")))
-            if self._greeted(self.transport.now() + self.timeout * min(attempt + 1, BACKOFF_MAX)):
+            frame = encode(Packet(Request.SYNC, 0, epoch, 0, b""))
+            self.transport.write(frame)
+            ahead = len(frame) + (FULL_WINDOW if attempt in FLUSH_ATTEMPTS else protocol.REPLY_MAX)
+            if self._greeted(self.transport.now() + self.timeout(ahead)):
                 answered += 1
                 if answered == 2:
                     self._sequence = 1
@@ -206,8 +214,14 @@ class Link:
     def _launch(self, kind: Request, payload: bytes) -> None:
         frame = encode(Packet(kind, 0, self._epoch, self._sequence, payload))
         self.transport.write(frame)
-        self._flights.append(_Flight(kind, self._sequence, frame, self.transport.now() + self.timeout))
+        flight = _Flight(kind, self._sequence, frame, 0.0)
+        self._flights.append(flight)
+        flight.due = self.transport.now() + self.timeout(self._ahead(self._flights))
         self._sequence = (self._sequence + 1) % SEQUENCES
+
+    def _ahead(self, flights: Iterable[_Flight]) -> int:
+        """Bytes of the requests without a reply and of their replies."""
+        return sum(len(flight.frame) + protocol.REPLY_MAX for flight in flights if flight.reply is None)
 
     def _advance(self) -> None:
         """Take in what arrives until the next time-out, then send again what is due."""
@@ -251,7 +265,8 @@ class Link:
             raise self._silent(f"{Request(overdue.kind).name} unfinished")
         self.transport.write(overdue.frame)
         self.repeated += 1
-        timeout = self.timeout
+        # Those behind it have arrived: only their replies are still to come.
+        timeout = self.timeout(len(overdue.frame) + len(waiting) * protocol.REPLY_MAX)
         tries = overdue.sends + overdue.busy
         overdue.sends += 1
         now = self.transport.now()

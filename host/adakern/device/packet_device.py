@@ -97,11 +97,11 @@ class PacketDevice(Device):
 
     def identity(self) -> dict[str, Any]:
         """IDENTITY_FIELDS of the device."""
-        return IDENTITY.unpack(self._request(Request.IDENTITY))
+        return IDENTITY.unpack(self._request(Request.IDENTITY), self.url)
 
     def counters(self) -> dict[str, int]:
         """COUNTER_FIELDS of the device, since its reset."""
-        return COUNTERS.unpack(self._request(Request.COUNTERS))
+        return COUNTERS.unpack(self._request(Request.COUNTERS), self.url)
 
     def read_parameters(self) -> bytes:
         """The parameter block as the device holds it."""
@@ -169,14 +169,17 @@ class PacketDevice(Device):
 
     def _open(self) -> None:
         self._link.sync()
-        identity = self.identity()
-        ours, theirs = spec_digest(self.shape), identity["digest"]
+        reply = self._link.request(Request.IDENTITY)
+        ours = spec_digest(self.shape)
+        # First of all fields: those behind it may be others in another version of the protocol.
+        theirs = reply[: len(ours)]
         if theirs != ours:
             raise DeviceError(
                 f"spec digest {theirs.hex()}, expected {ours.hex()} for {self.shape}",
                 self.url,
                 "use the bitstream and the model of one shape and one version of adakern",
             )
+        identity = IDENTITY.unpack(reply, self.url)
         pixels = protocol.WINDOW * protocol.PAYLOAD_MAX / self.shape.in_channels
         self._link.execution_time = pixels * identity["interval"] / max(1, identity["clock_hz"])
 
@@ -187,7 +190,7 @@ class PacketDevice(Device):
             self._link.sync()
         if self._parameters is None or self._loaded:
             return
-        identity = IDENTITY.unpack(self._link.request(Request.IDENTITY))
+        identity = IDENTITY.unpack(self._link.request(Request.IDENTITY), self.url)
         if not (identity["parameters_valid"] and identity["parameter_crc"] == self._parameters.crc):
             block, step = self._parameters.to_block(), protocol.PAYLOAD_MAX - ADDRESS.size
             commands: list[Command] = [
@@ -234,7 +237,8 @@ class PacketDevice(Device):
         return Prediction(
             (row["scale_height"], row["scale_length"]),
             (row["kernel_height"], row["kernel_length"]),
-            row["cycles"] - row["stalls"],
+            # The counters wrap.
+            (row["cycles"] - row["stalls"]) % (1 << 32),
         )
 
 

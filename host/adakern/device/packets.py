@@ -9,6 +9,7 @@ import crc32c
 from cobs import cobs
 
 from adakern_spec import protocol
+from adakern_spec.errors import DeviceError
 from adakern_spec.protocol import Field
 
 _INTEGERS = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -29,8 +30,14 @@ class Record:
     def pack(self, *values: int | bytes) -> bytes:
         return self._struct.pack(*values)
 
-    def unpack(self, payload: bytes) -> dict[str, Any]:
-        """Values by name. Raises `struct.error` if the payload has another size."""
+    def unpack(self, payload: bytes, where: str = "packet") -> dict[str, Any]:
+        """Values by name. Raises `DeviceError`, from ``where``, if the payload has another size."""
+        if len(payload) != self.size:
+            raise DeviceError(
+                f"{len(payload)} bytes where {self.size} are due",
+                where,
+                "use the bitstream of this version of adakern",
+            )
         return dict(zip(self.names, self._struct.unpack(payload), strict=True))
 
 
