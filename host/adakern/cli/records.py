@@ -22,7 +22,7 @@ Unknown = Annotated[bool, typer.Option("--unknown", help="Read letters outside t
 Truncate = Annotated[bool, typer.Option("--truncate", help="Cut sequences that are too long.")]
 MaxLength = Annotated[
     int | None,
-    typer.Option(min=1, help="Longest sequence; default: the longest that the model was quantised for."),
+    typer.Option(min=1, help="Longest sequence; default: what a quantised model was built for, else any."),
 ]
 SequenceColumn = Annotated[str, typer.Option(help="CSV: column of the sequence.")]
 StructureColumn = Annotated[str | None, typer.Option(help="CSV: column of the dot-bracket structure.")]
