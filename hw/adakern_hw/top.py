@@ -10,6 +10,7 @@ from adakern_spec.digest import GATEWARE_VERSION, spec_digest
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.parameters import block_size
 
+from .engines.spn import SpnEngine
 from .link.counters import Counters
 from .link.dispatcher import Dispatcher
 from .link.feeder import PixelFeeder
@@ -22,6 +23,7 @@ from .link.uart import UartReceiver, UartTransmitter
 from .link.window import RequestWindow
 
 TIMEOUT_MIN = 1 << 20
+"""Cycles: some 20 ms, which no host notices, so that the time-out of a small shape needs no exact bound."""
 
 
 def timeout(shape: SpnShape, folds: tuple[Fold, ...]) -> int:
@@ -93,11 +95,7 @@ class Accelerator(wiring.Component):
         self.folds = folds
         self.clock_hz = clock_hz
         self.timeout_cycles = timeout(shape, folds) if timeout_cycles is None else timeout_cycles
-        if engine is None:
-            from .engines.spn import SpnEngine
-
-            engine = SpnEngine(shape, folds)
-        self.engine = engine
+        self.engine = SpnEngine(shape, folds) if engine is None else engine
         super().__init__()
 
     def elaborate(self, platform):
@@ -189,8 +187,15 @@ class ByteTop(wiring.Component):
     rx: In(stream.Signature(8))
     tx: Out(stream.Signature(8))
 
-    def __init__(self, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, **options) -> None:
-        self.accelerator = Accelerator(shape, folds, clock_hz, **options)
+    def __init__(
+        self,
+        shape: SpnShape,
+        folds: tuple[Fold, ...],
+        clock_hz: int,
+        engine: wiring.Component | None = None,
+        timeout_cycles: int | None = None,
+    ) -> None:
+        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles)
         super().__init__()
 
     def elaborate(self, platform):
@@ -210,7 +215,7 @@ class UartTop(wiring.Component):
 
     Parameters
     ----------
-    shape, folds, clock_hz
+    shape, folds, clock_hz, engine, timeout_cycles
         As in `Accelerator`.
     baud : int
         At most a quarter of ``clock_hz``.
@@ -234,12 +239,13 @@ class UartTop(wiring.Component):
         clock_hz: int,
         baud: int,
         flow_control: bool = False,
-        **options,
+        engine: wiring.Component | None = None,
+        timeout_cycles: int | None = None,
     ) -> None:
         self.clock_hz = clock_hz
         self.baud = baud
         self.flow_control = flow_control
-        self.accelerator = Accelerator(shape, folds, clock_hz, **options)
+        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles)
         handshake = {"rts": Out(1), "cts": In(1)} if flow_control else {}
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **handshake})
 

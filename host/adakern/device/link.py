@@ -158,7 +158,8 @@ class Link:
 
     def _greeted(self, deadline: float) -> bool:
         while (left := deadline - self.transport.now()) > 0:
-            for packet in self._deframer.feed(self.transport.read(left)):
+            # The whole of it, so that no byte behind the answer is lost to the deframer.
+            for packet in list(self._deframer.feed(self.transport.read(left))):
                 if packet == Packet(Request.SYNC | protocol.REPLY, Status.OK, self._epoch, 0, b""):
                     return True
                 self.stale += 1

@@ -1,24 +1,14 @@
 """Results of the engine on their way into replies."""
 
-from amaranth import Module, Mux, Signal, unsigned
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
-from adakern_spec.numbers import KERNEL, SCALE
 
+from ..engines.spn import RESULT_LAYOUT
 from .fields import RecordWriter
 from .layouts import PENDING, REPLY_PART
-
-RESULT = data.StructLayout(
-    {
-        "cycles": unsigned(32),
-        "stalls": unsigned(32),
-        "scales": data.ArrayLayout(unsigned(SCALE.bits), 2),
-        "kernels": data.ArrayLayout(unsigned(KERNEL.bits), 2),
-    }
-)
-"""What the engine gives for a map; height first."""
 
 
 class ResultCollector(wiring.Component):
@@ -34,7 +24,7 @@ class ResultCollector(wiring.Component):
     Members
     -------
     jobs : In(stream of PENDING)
-    results : In(stream of RESULT)
+    results : In(stream of RESULT_LAYOUT)
     parameter_crc : In(32)
     parts : Out(stream of REPLY_PART)
     stalled : In(1)
@@ -47,7 +37,7 @@ class ResultCollector(wiring.Component):
     """
 
     jobs: In(stream.Signature(PENDING))
-    results: In(stream.Signature(RESULT))
+    results: In(stream.Signature(RESULT_LAYOUT))
     parameter_crc: In(32)
     parts: Out(stream.Signature(REPLY_PART))
     stalled: In(1)
@@ -77,7 +67,7 @@ class ResultCollector(wiring.Component):
         ]
         head = data.View(PENDING, queue.r_data)
         # A copy: an abort may reset the engine while the reply is written.
-        result = Signal(RESULT, reset_less=True)
+        result = Signal(RESULT_LAYOUT, reset_less=True)
         values = writer.values.result
         m.d.comb += [
             values.job.eq(head.job),

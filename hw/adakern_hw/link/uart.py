@@ -58,8 +58,8 @@ class UartReceiver(wiring.Component):
     """Bytes from a UART's line.
 
     Each bit is sampled in its middle (by a vote of three cycles if a bit has at least
-    `CYCLES_PER_BIT_VOTE`). A byte whose stop bit is low is marked ``error``; so is the byte before a
-    loss, if a byte was not taken before the next had come.
+    `CYCLES_PER_BIT_VOTE`). A byte whose stop bit is low is marked ``error``; so is the byte behind a
+    loss: one that takes the place of a byte that was not taken in time.
 
     Latency: a byte about 4 cycles after the middle of its stop bit, 1 more with the vote.
 

@@ -4,7 +4,7 @@ from amaranth import Const, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_hw.link.results import RESULT
+from adakern_hw.engines.spn import RESULT_LAYOUT
 from adakern_spec.network import SpnShape
 from adakern_spec.numbers import ACTIVATION_BITS, LENGTH_BITS
 from adakern_spec.parameters import block_size
@@ -38,7 +38,7 @@ class StubEngine(wiring.Component):
                 "jobs": In(stream.Signature(unsigned(LENGTH_BITS))),
                 "pixels": In(stream.Signature(pixel)),
                 "parameters": In(stream.Signature(8)),
-                "results": Out(stream.Signature(RESULT)),
+                "results": Out(stream.Signature(RESULT_LAYOUT)),
                 "busy": Out(1),
                 "stalled": Out(1),
             }
