@@ -54,8 +54,9 @@ class SerialPort:
         os.set_blocking(self._master, False)
         self.path = os.ttyname(self._slave)
         self._wake_read, self._wake_write = os.pipe()
-        self._thread = threading.Thread(target=self._serve, name=f"serial port {self.path}", daemon=True)
-        self._thread.start()
+        # Not Thread.join: interrupted, it takes the thread for finished, and the model is freed under it.
+        self._finished = threading.Event()
+        threading.Thread(target=self._serve, name=f"serial port {self.path}", daemon=True).start()
 
     def close(self) -> None:
         """Unplug: whoever has the port open sees it vanish. Closing twice is harmless."""
@@ -63,7 +64,7 @@ class SerialPort:
             return
         os.close(self._wake_write)
         self._wake_write = -1
-        self._thread.join()
+        self._finished.wait()
         for descriptor in (self._master, self._slave, self._wake_read):
             os.close(descriptor)
         self._model.close()
@@ -78,9 +79,15 @@ class SerialPort:
 
     def wait(self) -> None:
         """Block until the port is closed."""
-        self._thread.join()
+        self._finished.wait()
 
     def _serve(self) -> None:
+        try:
+            self._simulate()
+        finally:
+            self._finished.set()
+
+    def _simulate(self) -> None:
         """Move bytes and simulate while there is something to do; sleep in ``poll`` otherwise."""
         to_device, to_user = bytearray(), bytearray()
         idle_cycles = IDLE_CYCLES

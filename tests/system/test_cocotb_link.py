@@ -18,7 +18,7 @@ from adakern_sim.benches.runner import BenchFailed, run_bench
 from adakern_sim.benches.stream_bench import PERIOD_NS
 from adakern_spec import protocol
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("link bench models")]
 
 STREAM_BENCH = "adakern_sim.benches.stream_bench"
 UART_BENCH = "adakern_sim.benches.uart_bench"

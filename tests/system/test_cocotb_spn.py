@@ -19,7 +19,7 @@ from adakern_sim.pixels import blank_pixels, pixels, tagged_pixels
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.parameters import stage_size
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bench models")]
 
 STREAM_BENCH = "adakern_sim.benches.stream_bench"
 SHAPE = SpnShape((2, 4, 2), height=3, max_length=40)

@@ -17,7 +17,7 @@ from adakern_sim.model import RECEIVE_SIZE, ByteModel, LineFaults, UartModel
 from adakern_sim.serial_port import SerialPort
 from adakern_sim.verilate import Build, to_verilog
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("harness")]
 
 INTERVAL = 4
 """Cycles per byte of `Incrementer`."""

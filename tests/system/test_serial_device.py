@@ -3,6 +3,9 @@
 import errno
 import os
 import pty
+import signal
+import subprocess
+import sys
 import tty
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,8 @@ from adakern_sim.tops import uart_model
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import DeviceError
 from adakern_spec.network import SpnShape, folds_for_budget
+
+pytestmark = pytest.mark.xdist_group("serial model")
 
 SHAPE = SpnShape((2, 4, 2), height=5, max_length=64)
 FOLDS = folds_for_budget(SHAPE, 16)
@@ -119,6 +124,36 @@ def test_another_shape_is_refused_with_both_digests(port: SerialPort) -> None:
     assert spec_digest(other).hex() in str(refusal.value)
     # The port is free again.
     serial.Serial(port.path, exclusive=True).close()
+
+
+@pytest.mark.slow
+def test_served_by_a_process_of_its_own(model: UartModel, expected: list) -> None:
+    """``python -m adakern_sim.serial_port`` prints the port and serves it until interrupted."""
+    model.close()
+    options = {
+        "channels": ",".join(map(str, SHAPE.channels)),
+        "height": SHAPE.height,
+        "max-length": SHAPE.max_length,
+        "multipliers": 16,
+        "clock": CLOCK_HZ,
+        "baud": BAUD,
+    }
+    command = [sys.executable, "-m", "adakern_sim.serial_port", *(f"--{k}={v}" for k, v in options.items())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        path = server.stdout.readline().strip()
+        with open_serial(path, BAUD, SHAPE) as device:
+            device.load(PARAMETERS)
+            assert list(device.stream(MAPS[:5])) == expected[:5]
+        server.send_signal(signal.SIGINT)
+        assert server.wait(30) == 0
+
+
+def test_server_refuses_an_impossible_network() -> None:
+    command = [sys.executable, "-m", "adakern_sim.serial_port", "--channels", "2,5"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "network shape: 5 outputs; end with 2 (height, length) or 1 (shared scale)\n"
 
 
 def test_absent_port_names_those_there_are() -> None:

@@ -16,7 +16,7 @@ from adakern_spec.digest import spec_digest
 from adakern_spec.errors import DeviceError
 from adakern_spec.network import SpnShape, folds_for_budget
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("device model")]
 
 SHAPE = SpnShape((2, 4, 2), height=5, max_length=64)
 FOLDS = folds_for_budget(SHAPE, 16)
