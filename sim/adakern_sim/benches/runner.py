@@ -1,6 +1,7 @@
 """Runs a cocotb bench on a component, Verilated once and kept in the cache."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,6 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def _messages(log: Path) -> str:
-    """The assertions that failed, and where everything is written."""
+    """The errors that the tests ended in, and where everything is written."""
     lines = [line.strip() for line in log.read_text().splitlines()]
-    return "\n".join([*(line for line in lines if "AssertionError" in line), f"see {log}"])
+    return "\n".join([*(line for line in lines if re.match(r"[\w.]*Error\b", line)), f"see {log}"])
