@@ -155,6 +155,7 @@ def main() -> None:
             if adaptive and seed == 0:
                 save_encoder(arguments.out.with_name(ENCODER), encoder)
     report = {
+        "command": f"python benchmarks/openvaccine.py --data DIR --seeds {arguments.seeds}",
         "data": {"training": len(training), "test": len(test)},
         "config": CONFIG.to_json(),
         "settings": TrainingSettings(epochs=arguments.epochs).to_json(),
