@@ -12,7 +12,7 @@ ICEPI_ZERO = Board(
     device=("--25k", "--package", "CABGA256", "--speed", "6"),
     capacity=Capacity(luts=24_288, dsps=28, block_rams=56),
     oscillator=50_000_000,
-    clock=100_000_000,
+    clock=62_500_000,
     baud=3_000_000,
     loader="icepi-zero",
 )
