@@ -53,7 +53,7 @@ def test_json_holds_one_object_per_record_with_the_promised_fields(
         ("seq4", 33),
     ]
     for row in found:
-        assert set(row) == {"id", "length", "iterations", *FIELDS}
+        assert set(row) == {"id", "length", "iterations", "parameter_crc", *FIELDS}
         assert len(row["iterations"]) == 2
         for figures in (row, *row["iterations"]):
             assert all(type(figures[name]) is kind for name, kind in FIELDS.items())
@@ -243,26 +243,6 @@ def test_interruption_without_output_says_how_to_be_able_to_resume(
     assert (outcome.status, outcome.err) == (130, "interrupted: use --output to be able to resume\n")
 
 
-def test_resume_drops_half_a_line_and_goes_on(cli: Cli, model: Path, fasta: Path, tmp_path: Path) -> None:
-    results = tmp_path / "results.jsonl"
-    command = ("predict", model, fasta, "-d", "emulator:", "--output", results)
-    assert cli(*command).status == 0
-    whole = results.read_bytes()
-    lines = whole.splitlines(keepends=True)
-    results.write_bytes(b"".join(lines[:2]) + lines[2][:40])
-    assert cli(*command, "--resume").status == 0
-    assert rows(results.read_text()) == rows(whole.decode())
-
-
-def test_resume_of_a_finished_run_changes_nothing(cli: Cli, model: Path, fasta: Path, tmp_path: Path) -> None:
-    results = tmp_path / "results.jsonl"
-    command = ("predict", model, fasta, "-d", "emulator:", "--output", results, "--resume")
-    assert cli(*command).status == 0
-    whole = results.read_bytes()
-    assert cli(*command).status == 0
-    assert results.read_bytes() == whole
-
-
 def test_answers_ahead_of_a_bad_record_are_printed(cli: Cli, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.fasta"
     path.write_text(">good\nACGTACGT\n>bad\nAC-T\n")
@@ -270,21 +250,6 @@ def test_answers_ahead_of_a_bad_record_are_printed(cli: Cli, model: Path, tmp_pa
     assert outcome.status == 1
     assert "bad.fasta:4, column 3" in outcome.error
     assert "good" in outcome.out
-
-
-def test_results_that_exist_or_belong_elsewhere_are_left_alone(
-    cli: Cli, model: Path, fasta: Path, tmp_path: Path
-) -> None:
-    results = tmp_path / "results.jsonl"
-    results.write_text('{"id": "another"}\n')
-    command = ("predict", model, fasta, "-d", "emulator:", "--output", results)
-    outcome = cli(*command)
-    assert outcome.status == 1
-    assert f"{results}: exists; continue it with --resume" in outcome.error
-    outcome = cli(*command, "--resume")
-    assert outcome.status == 1
-    assert f"{results}:1: results of other records" in outcome.error
-    assert results.read_text() == '{"id": "another"}\n'
 
 
 def test_full_disk_is_named(

@@ -72,10 +72,12 @@ def predict(
     longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
     columns = Columns(sequence_column, structure_column, id_column)
     drawn = _Drawing(picture, alphabet)
+    parameter_crc = f"{loaded.parameters.crc:08x}"
     records = read(input, alphabet, columns, unknown=unknown, truncate=truncate, max_length=longest)
     with ExitStack() as stack:
-        results = stack.enter_context(ResultsFile(output, resume)) if output is not None else None
-        if results is not None:
+        results = None
+        if output is not None:
+            results = stack.enter_context(ResultsFile(output, resume, parameter_crc))
             records = results.skip(records)
         stack.enter_context(_resumable(results))
         opened = stack.enter_context(registry.open(device, loaded, multipliers=multipliers, status=say))
@@ -85,10 +87,11 @@ def predict(
         # Whatever ends the run early, what was answered is printed.
         stack.callback(pages.finish)
         for count, answer in enumerate(Accelerator(loaded, opened).predict(records), start=1):
+            row = answer.to_json(outputs) | {"parameter_crc": parameter_crc}
             if results is not None:
-                results.append(answer.to_json(outputs))
+                results.append(row)
             if json:
-                emit(answer.to_json(outputs), indent=None)
+                emit(row, indent=None)
             elif results is None:
                 pages.add(answer)
             drawn.add(answer)

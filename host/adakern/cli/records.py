@@ -61,18 +61,22 @@ class ResultsFile:
     """JSON lines, one per record, each on the disk's side before the next is made; a context manager.
 
     A run that ended early leaves whole lines and at most one part of a line. ``resume`` drops that part
-    and goes on behind; without it a file that exists is refused.
+    and goes on behind; without it a file that exists is refused. ``parameter_crc`` names the model.
     """
 
-    def __init__(self, path: Path, resume: bool) -> None:
+    def __init__(self, path: Path, resume: bool, parameter_crc: str) -> None:
         self.path = path
+        self.parameter_crc = parameter_crc
         self.count = 0
         if path.exists() and not resume:
             raise InputError("exists", str(path), "continue it with --resume or name another file")
         self._file = self._guarded(lambda: path.open("a+b"))
 
     def skip(self, records: "Iterator[SequenceRecord]") -> "Iterator[SequenceRecord]":
-        """The records that have no result yet. InputError if the results are not of these records."""
+        """The records that have no result yet.
+
+        InputError if the results are not of these records or not of this model.
+        """
         self._file.seek(0)
         end = 0
         for line in self._file:
@@ -81,8 +85,11 @@ class ResultsFile:
             self.count += 1
             place = f"{self.path}:{self.count}"
             record = next(records, None)
-            if record is None or record.id != self._id(line, place):
+            identity, parameter_crc = self._origin(line, place)
+            if record is None or record.id != identity:
                 raise InputError("results of other records", place, "give the same input or another --output")
+            if parameter_crc != self.parameter_crc:
+                raise InputError("results of another model", place, "give the same model or another --output")
             end += len(line)
         self._guarded(lambda: self._file.truncate(end))
         return records
@@ -108,9 +115,11 @@ class ResultsFile:
         self.close()
 
     @staticmethod
-    def _id(line: bytes, place: str) -> str:
+    def _origin(line: bytes, place: str) -> tuple[str, str | None]:
+        """Record and model of a result."""
         try:
-            return str(json.loads(line)["id"])
+            result = json.loads(line)
+            return str(result["id"]), result.get("parameter_crc")
         except (ValueError, KeyError, TypeError):
             raise InputError("no result of a record", place, "name another --output") from None
 
