@@ -80,7 +80,7 @@ def test_without_a_structure_its_rows_are_zero():
 
 
 def test_loop_types_that_are_given_are_kept():
-    encoded = encode(SequenceRecord("r", "AAA", "...", "XXX"), RNA)
+    encoded = encode(SequenceRecord("r", "AAA", "...", "X" * 3), RNA)
     assert encoded[RNA.rows.index("X")].tolist() == [1, 1, 1]
 
 

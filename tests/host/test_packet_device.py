@@ -1,13 +1,10 @@
 """`PacketDevice` with a device in Python: what it does with maps, models and lost devices."""
 
-from collections import deque
-
 import numpy as np
 import pytest
+from far_end import Line, reply_to
 
 from adakern.device.packet_device import JOB, RESULT, BatchInterrupted, PacketDevice, Record
-from adakern.device.packets import Deframer, Packet, encode
-from adakern.device.transport import Transport
 from adakern.parameters import SpnParameters
 from adakern_spec import protocol
 from adakern_spec.digest import spec_digest
@@ -16,51 +13,6 @@ from adakern_spec.network import SpnShape
 from adakern_spec.protocol import ErrorCode, Request, Status
 
 SHAPE = SpnShape((2, 2), height=3, max_length=400)
-
-
-def reply_to(packet, status=Status.OK, payload=b"", **changes):
-    fields = {
-        "type": packet.type | protocol.REPLY,
-        "status": status,
-        "epoch": packet.epoch,
-        "sequence": packet.sequence,
-        "payload": payload,
-    }
-    return Packet(**(fields | changes))
-
-
-class Line(Transport):
-    """Line with simulated time to a far end written in Python."""
-
-    name = "line"
-    byte_time = 1e-6
-    latency = 1e-3
-
-    def __init__(self, respond):
-        self.respond = respond
-        self.time = 0.0
-        self.arriving = deque()
-        self.written = []
-        self.closed = 0
-        self._deframer = Deframer()
-
-    def write(self, data):
-        for packet in self._deframer.feed(data):
-            self.written.append(packet)
-            self.arriving.extend(encode(answer) for answer in self.respond(packet))
-
-    def read(self, timeout):
-        if not self.arriving:
-            self.time += timeout
-            return b""
-        self.time += self.byte_time
-        return self.arriving.popleft()
-
-    def now(self):
-        return self.time
-
-    def close(self):
-        self.closed += 1
 
 
 def take_into(target, source):
