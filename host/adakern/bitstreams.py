@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,19 @@ from adakern_hw.bitstream import Order, build, prepare
 from adakern_hw.boards import BoardError
 from adakern_hw.boards.board import Board
 from adakern_hw.toolchain import ToolError, find_tool
-from adakern_sim.cache import Cache
-from adakern_spec import cycles
+from adakern_sim import cache
 from adakern_spec.errors import AdakernError
-from adakern_spec.network import REFERENCE_LENGTH, Fold, SpnShape
+from adakern_spec.network import SpnShape
 
 from .files import write_atomically
+from .report.build_facts import build_facts, facts_text
 
 CACHE = "bitstreams"
 BITSTREAM, REPORT = "bitstream", "report.json"
 REPORT_SUFFIX = ".json"
+REPORT_LAYOUT = "2"
+"""Counts what the cached reports say: one of another layout is not read."""
+
 HEADER_SIZE = 256
 """Bytes in which a bitstream's preamble is found."""
 
@@ -37,10 +40,10 @@ class Built:
     report: dict[str, Any]
     cached: bool
 
-    def write(self, path: Path) -> None:
-        """Copy the bitstream to ``path`` and its report beside it."""
+    def write(self, path: Path, about: Mapping[str, Any] | None = None) -> None:
+        """Copy the bitstream to ``path``, its report with the facts ``about`` the model beside it."""
         write_atomically(path, lambda temporary: shutil.copyfile(self.bitstream, temporary))
-        text = json.dumps(self.report, indent=2) + "\n"
+        text = facts_text(self.report | dict(about or {}))
         write_atomically(report_path(path), lambda temporary: temporary.write_text(text))
 
 
@@ -76,52 +79,16 @@ def build_bitstream(
         work = folder / "work"
         work.mkdir()
         made = build(sources, work, status, seeds)
-        placement = made.placement
         report = {
             "digest": digest,
-            "board": board.name,
-            "part": board.about,
-            "tools": sources.tools,
-            "clock": {
-                "wanted_mhz": placement.timing.wanted,
-                "reached_mhz": placement.timing.reached,
-                "slack_ns": placement.timing.slack,
-                "worst_path": str(placement.timing.worst),
-                "seed": placement.seed,
-            },
-            "network": _network(shape, folds, order.clock_hz),
-            "resources": {"total": made.modules[""], "capacity": vars(board.capacity)},
-            "modules": {module: counts for module, counts in made.modules.items() if module},
-            "utilisation": placement.utilisation,
-            "seconds": made.seconds,
             "sha256": hashlib.sha256(made.path.read_bytes()).hexdigest(),
-        }
+        } | build_facts(order, sources, made)
         made.path.rename(folder / BITSTREAM)
         shutil.rmtree(work)
         (folder / REPORT).write_text(json.dumps(report))
 
-    folder = Cache(CACHE).get(digest, fill)
+    folder = cache.Cache(CACHE).get(cache.digest(REPORT_LAYOUT, digest), fill)
     return Built(folder / BITSTREAM, json.loads((folder / REPORT).read_text()), cached)
-
-
-def _network(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> dict[str, Any]:
-    """What the network costs in cycles, and in time at the clock that the board runs it with."""
-    length = min(REFERENCE_LENGTH, shape.max_length)
-    interval, latency = cycles.interval(shape, folds, length), cycles.latency(shape, folds, length)
-    return {
-        "channels": shape.channels,
-        "height": shape.height,
-        "weight_bits": shape.weight_bits,
-        "length": length,
-        "folds": [[fold.pe, fold.simd] for fold in folds],
-        "multipliers": cycles.multipliers(folds),
-        "utilisation": cycles.utilisation(shape, folds, length),
-        "cycles_per_map": interval,
-        "latency_cycles": latency,
-        "clock_hz": clock_hz,
-        "maps_per_second": clock_hz / interval,
-        "latency_us": 1e6 * latency / clock_hz,
-    }
 
 
 def program(path: Path, board: Board) -> None:

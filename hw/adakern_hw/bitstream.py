@@ -18,7 +18,9 @@ from .boards.board import Board, BoardError, Family
 from .boards.clocks import ClockGenerator
 from .boards.pll import Pll
 from .engines.spn import SpnEngine
-from .resources import count_cells
+from .floorplan import Floorplan, read_floorplan
+from .hierarchy import Hierarchy
+from .resources import Counts, count_cells
 from .timing import Timing, read_timing
 from .toolchain import Workshop, tool_version
 from .top import UartTop
@@ -150,12 +152,17 @@ class Placement:
 
 @dataclass(frozen=True)
 class Bitstream:
-    """What a build leaves in its folder, and how it came out."""
+    """What a build leaves in its folder, and how it came out.
+
+    ``modules`` as from `count_cells`, ``seconds`` by stage.
+    """
 
     path: Path
     placement: Placement
-    modules: dict[str, dict[str, int]]
+    modules: Counts
     seconds: dict[str, float]
+    hierarchy: Hierarchy
+    floorplan: Floorplan
 
 
 def build(
@@ -175,15 +182,19 @@ def build(
     with Workshop(folder) as workshop:
         progress("synthesis")
         workshop.run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], "yosys.log")
-        modules = count_cells(json.loads((folder / NETLIST).read_text()), TOP)
+        netlist = json.loads((folder / NETLIST).read_text())
+        modules, hierarchy = count_cells(netlist, TOP), Hierarchy.of(netlist, TOP)
+        del netlist  # hundreds of megabytes that the tools can use
         _check_fit(sources.board, modules[""])
         progress("place and route")
         placement = _search(folder, sources, range(SEED, SEED + seeds), jobs or os.cpu_count() or 1)
         placement.timing.check(f"{sources.board.name}, seed {placement.seed}")
         progress("packing")
         product = _pack(workshop, sources.board.family, placement.seed)
+    placed = json.loads((folder / _placed(placement.seed)).read_text())
+    floorplan = read_floorplan(placed, TOP, hierarchy)
     progress("done")
-    return Bitstream(product, placement, modules, progress.seconds)
+    return Bitstream(product, placement, modules, progress.seconds, hierarchy, floorplan)
 
 
 class _Progress:
@@ -244,7 +255,7 @@ def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
         *family.routing,
         *("--json", NETLIST, f"--{family.constraints[1:]}", f"{TOP}{family.constraints}"),
         *("--freq", f"{sources.clock_hz / 1e6:.6f}", "--seed", str(seed)),
-        *("--report", report, family.routed, _routed(seed)),
+        *("--report", report, family.routed, _routed(seed), "--write", _placed(seed)),
         # The report names the path that misses the clock; `Timing.check` refuses it.
         "--timing-allow-fail",
     ]
@@ -255,6 +266,10 @@ def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
 
 def _routed(seed: int) -> str:
     return f"{TOP}.{seed}.routed"
+
+
+def _placed(seed: int) -> str:
+    return f"{TOP}.{seed}.placed.json"
 
 
 def _pack(workshop: Workshop, family: Family, seed: int) -> Path:

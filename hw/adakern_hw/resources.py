@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-MODULE_DEPTH = 3
-"""Levels of the hierarchy that are told apart: a block of the link, a stage of the engine."""
+from .hierarchy import Hierarchy
 
 KINDS = {
     "luts": ("LUT4", "SB_LUT4"),
@@ -17,24 +16,26 @@ KINDS = {
 }
 """Kinds by how the names of their cells begin."""
 
-UNNAMED = "(shared)"
-"""Module of cells whose names do not say where they come from."""
+Counts = dict[str, dict[str, int]]
+"""Cells of each kind by module."""
 
 
-def count_cells(netlist: Mapping[str, Any], top: str) -> dict[str, dict[str, int]]:
-    """Cells of each kind by module, most look-up tables first; their sum under the module ``""``."""
+def count_cells(netlist: Mapping[str, Any], top: str) -> Counts:
+    """Cells of each kind by module, without those of its submodules; their sum under the module ``""``."""
+    hierarchy = Hierarchy.of(netlist, top)
     counts: dict[str, Counter[str]] = {"": Counter()}
     for name, cell in netlist["modules"][top]["cells"].items():
         kind = next((kind for kind, prefixes in KINDS.items() if cell["type"].startswith(prefixes)), None)
         if kind is not None:
-            counts.setdefault(_module(name), Counter())[kind] += 1
+            counts.setdefault(hierarchy.module(name), Counter())[kind] += 1
             counts[""][kind] += 1
-    ordered = sorted(counts.items(), key=lambda item: (-item[1]["luts"], item[0]))
-    return {module: {kind: count[kind] for kind in KINDS} for module, count in ordered}
+    return {module: {kind: count[kind] for kind in KINDS} for module, count in sorted(counts.items())}
 
 
-def _module(cell: str) -> str:
-    """Path of the module in a flattened cell's name: its last part is the cell's own."""
-    if cell.startswith("$"):
-        return UNNAMED
-    return ".".join(cell.split(".")[:-1][:MODULE_DEPTH]) or UNNAMED
+def cut(counts: Counts, depth: int) -> Counts:
+    """Counts with everything below ``depth`` levels added to its module there, most look-up tables first."""
+    sums: dict[str, Counter[str]] = {}
+    for module, cells in counts.items():
+        sums.setdefault(".".join(module.split(".")[:depth]), Counter()).update(cells)
+    ordered = sorted(sums.items(), key=lambda item: (-item[1]["luts"], item[0]))
+    return {module: dict(cells) for module, cells in ordered}

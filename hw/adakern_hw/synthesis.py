@@ -9,14 +9,12 @@ from amaranth import Signal, Value
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from .hierarchy import SCOPE
 from .resources import count_cells
 from .toolchain import Workshop
 
 COMMANDS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
 """Yosys pass of each family; the multipliers of a plain row are inferred."""
-
-BOOKKEEPING = "$scopeinfo"
-"""Cell that only remembers a flattened module."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def synthesise(component: wiring.Component, family: str) -> Synthesis:
             workshop.run("yosys", ["-q", "-p", "; ".join(steps)], "yosys.log")
         netlist = json.loads(Path(folder, "top.json").read_text())
     types = [cell["type"] for cell in netlist["modules"]["top"]["cells"].values()]
-    generic = [name for name in types if name.startswith("$") and name != BOOKKEEPING]
+    generic = [name for name in types if name.startswith("$") and name != SCOPE]
     return Synthesis(count_cells(netlist, "top")[""], {name: generic.count(name) for name in set(generic)})
 
 

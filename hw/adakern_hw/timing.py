@@ -1,15 +1,31 @@
 """Clock and worst path of a placed and routed design, from nextpnr's report."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adakern_spec.errors import AdakernError
 
+from .hierarchy import Hierarchy, signal_of
+
 
 class TimingError(AdakernError):
     """A clock that a placed and routed design misses."""
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One step of a path: through a cell or along a net, ``delay`` in ns.
+
+    ``kind`` is nextpnr's: clk-to-q, routing, logic, setup. ``name`` is the net that is routed, else the
+    cell; ``port`` where the step arrives, of the cell at ``place`` (column, row).
+    """
+
+    kind: str
+    delay: float
+    name: str
+    port: str
+    place: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -21,12 +37,35 @@ class TimingPath:
     delay: float
     routing: float
     logic_levels: int
+    hops: tuple[Hop, ...] = ()
 
     def __str__(self) -> str:
         return (
             f"{self.start} → {self.end}, {self.delay:.2f} ns, {self.routing:.2f} ns of them routing, "
             f"{self.logic_levels} levels of logic"
         )
+
+    def to_json(self, hierarchy: Hierarchy) -> dict[str, Any]:
+        """Plain values, each hop with its module and signal."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "delay_ns": self.delay,
+            "routing_ns": self.routing,
+            "logic_levels": self.logic_levels,
+            "hops": [
+                {
+                    "kind": hop.kind,
+                    "delay_ns": hop.delay,
+                    "module": hierarchy.module(hop.name),
+                    "signal": hierarchy.split(signal_of(hop.name))[1],
+                    "name": hop.name,
+                    "port": hop.port,
+                    "place": list(hop.place),
+                }
+                for hop in self.hops
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -69,14 +108,21 @@ def read_timing(report: Mapping[str, Any]) -> Timing:
 
 def _path(steps: Sequence[Mapping[str, Any]]) -> TimingPath:
     return TimingPath(
-        start=_signal(steps[0]["from"]["cell"]),
-        end=_signal(steps[-1]["to"]["cell"]),
+        start=signal_of(steps[0]["from"]["cell"]),
+        end=signal_of(steps[-1]["to"]["cell"]),
         delay=sum(step["delay"] for step in steps),
         routing=sum(step["delay"] for step in steps if step["type"] == "routing"),
         logic_levels=sum(step["type"] == "logic" for step in steps),
+        hops=tuple(_hop(step) for step in steps),
     )
 
 
-def _signal(cell: str) -> str:
-    """Module and signal behind a cell's name: Yosys and nextpnr append what kind of cell it is."""
-    return re.sub(r"(_(TRELLIS_|SB_|LUT4|CCU2C|PFUMX|L6MUX21|DP16KD|MULT18X18D)|\$nextpnr).*", "", cell)
+def _hop(step: Mapping[str, Any]) -> Hop:
+    column, row = step["to"]["loc"]
+    return Hop(
+        kind=step["type"],
+        delay=step["delay"],
+        name=step.get("net", step["to"]["cell"]),
+        port=step["to"]["port"],
+        place=(column, row),
+    )

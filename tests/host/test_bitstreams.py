@@ -16,6 +16,8 @@ import pytest
 from adakern import bitstreams
 from adakern_hw.bitstream import Bitstream, Placement, Sources
 from adakern_hw.boards import find_board
+from adakern_hw.floorplan import DIES, Floorplan, Tile
+from adakern_hw.hierarchy import Hierarchy
 from adakern_hw.timing import Timing, TimingPath
 from adakern_hw.toolchain import ToolError, tool_version
 from adakern_spec import cycles
@@ -24,6 +26,7 @@ from adakern_spec.network import SpnShape
 CONTENT = b"\xff\x00Part\x00\xff" + find_board("icepi-zero").family.preamble + bytes(100)
 TIMING = Timing(100.0, 125.0, TimingPath("engine.sum", "engine.total", 8.0, 5.0, 3))
 COUNTS = {"luts": 5, "registers": 7}
+FLOORPLAN = Floorplan("lfe5u_25f", DIES["lfe5u_25f"], False, 16, (Tile(4, 7, "logic", {"engine": 12}),))
 
 
 @pytest.fixture
@@ -46,7 +49,12 @@ def tools(monkeypatch, tmp_path):
         path = folder / "top.bit"
         path.write_bytes(CONTENT)
         return Bitstream(
-            path, Placement(seeds, TIMING, {}), {"": COUNTS, "engine": COUNTS}, {"synthesis": 1.0}
+            path,
+            Placement(seeds, TIMING, {}),
+            {"": COUNTS, "engine": COUNTS},
+            {"synthesis": 1.0},
+            Hierarchy(["engine"]),
+            FLOORPLAN,
         )
 
     def prepare(order):
@@ -69,6 +77,9 @@ def test_build_writes_bitstream_and_report(cli, model, tools, tmp_path):
     assert report["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert report["clock"]["slack_ns"] == pytest.approx(10.0 - 8.0)
     assert report["modules"] == {"engine": COUNTS}
+    assert report["floorplan"] == FLOORPLAN.to_json()
+    assert report["command"] == "adakern build model.safetensors --board icepi-zero --out demo.bit"
+    assert report["model"]["file"] == "model.safetensors"
     assert set(report["tools"]) == {"yosys", "nextpnr-ecp5", "ecppack"}
     assert "synthesis" in outcome.err
 

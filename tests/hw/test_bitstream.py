@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from adakern_hw.bitstream import Order, build, prepare, write_sources
 from adakern_hw.boards import BOARDS, BoardError, find_board
 from adakern_hw.boards.board import Capacity
+from adakern_hw.hierarchy import UNNAMED, Hierarchy
 from adakern_hw.timing import TimingError, read_timing
 from adakern_hw.toolchain import ToolError
 from adakern_spec.network import REFERENCE, Fold, SpnShape
@@ -68,6 +69,39 @@ class TestBuild:
         for kind, count in total.items():
             assert sum(counts[kind] for module, counts in bitstream.modules.items() if module) == count
 
+    def test_floorplan_holds_every_cell_that_was_placed(self, built):
+        """nextpnr's own counts of what it placed; what no module has are its constants."""
+        _, bitstream, _ = built
+        cells = {}
+        for tile in bitstream.floorplan.tiles:
+            cells[tile.kind] = cells.get(tile.kind, 0) + sum(tile.cells.values())
+        used = {name: count["used"] for name, count in bitstream.placement.utilisation.items()}
+        assert cells["logic"] == sum(
+            used.get(name, 0) for name in ("TRELLIS_COMB", "TRELLIS_FF", "TRELLIS_RAMW", "ICESTORM_LC")
+        )
+        assert cells["dsp"] == sum(used.get(name, 0) for name in ("MULT18X18D", "ICESTORM_DSP"))
+        assert cells["io"] == sum(used.get(name, 0) for name in ("TRELLIS_IO", "SB_IO"))
+        assert cells["pll"] == sum(used.get(name, 0) for name in ("EHXPLLL", "ICESTORM_PLL"))
+        assert sum(cells.values()) == sum(used.values())
+        assert sum(tile.cells.get(UNNAMED, 0) for tile in bitstream.floorplan.tiles) <= 3
+
+    def test_hard_blocks_sit_where_the_die_has_them(self, built):
+        _, bitstream, _ = built
+        die = bitstream.floorplan.die
+        blocks = [tile for tile in bitstream.floorplan.tiles if tile.kind == "dsp"]
+        assert blocks
+        for tile in blocks:
+            assert "dsp" in (die.block_columns.get(tile.column), die.block_rows.get(tile.row))
+
+    def test_hops_add_up_to_the_worst_path_and_name_its_modules(self, built):
+        _, bitstream, _ = built
+        timing = bitstream.placement.timing
+        path = timing.worst.to_json(bitstream.hierarchy)
+        assert sum(hop["delay_ns"] for hop in path["hops"]) == pytest.approx(1e3 / timing.reached, abs=0.01)
+        assert path["hops"][0]["kind"] == "clk-to-q"
+        assert path["hops"][-1]["kind"] == "setup"
+        assert {hop["module"] for hop in path["hops"]} <= bitstream.hierarchy.modules | {UNNAMED}
+
     def test_file_is_of_the_family(self, built):
         sources, bitstream, _ = built
         assert sources.board.family.preamble in bitstream.path.read_bytes()[:256]
@@ -124,20 +158,21 @@ REPORT = {
                 {
                     "type": "clk-to-q",
                     "delay": 0.5,
-                    "from": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3"},
-                    "to": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3"},
+                    "from": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3", "loc": [4, 5], "port": "Q"},
+                    "to": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3", "loc": [4, 5], "port": "Q"},
                 },
                 {
                     "type": "routing",
                     "delay": 9.0,
-                    "from": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3"},
-                    "to": {"cell": "device.stage_1.total_LUT4_Z"},
+                    "net": "device.stage_0.sum[3]",
+                    "from": {"cell": "device.stage_0.sum_TRELLIS_FF_Q_3", "loc": [4, 5], "port": "Q"},
+                    "to": {"cell": "device.stage_1.total_LUT4_Z", "loc": [9, 1], "port": "B"},
                 },
                 {
                     "type": "logic",
                     "delay": 3.0,
-                    "from": {"cell": "device.stage_1.total_LUT4_Z"},
-                    "to": {"cell": "device.stage_1.total_LUT4_Z"},
+                    "from": {"cell": "device.stage_1.total_LUT4_Z", "loc": [9, 1], "port": "B"},
+                    "to": {"cell": "device.stage_1.total_LUT4_Z", "loc": [9, 1], "port": "F"},
                 },
             ],
         },
@@ -152,6 +187,16 @@ def test_timing_is_read_for_the_fastest_constraint():
     assert str(TIMING.worst) == (
         "device.stage_0.sum → device.stage_1.total, 12.50 ns, 9.00 ns of them routing, 1 levels of logic"
     )
+
+
+def test_path_names_module_and_signal_of_every_hop():
+    hops = TIMING.worst.to_json(Hierarchy(["device.stage_0", "device.stage_1"]))["hops"]
+    found = [(hop["kind"], hop["module"], hop["signal"], hop["port"], hop["place"]) for hop in hops]
+    assert found == [
+        ("clk-to-q", "device.stage_0", "sum", "Q", [4, 5]),
+        ("routing", "device.stage_0", "sum[3]", "B", [9, 1]),
+        ("logic", "device.stage_1", "total", "F", [9, 1]),
+    ]
 
 
 def test_digest_tells_builds_apart():

@@ -11,6 +11,8 @@ import typer
 from .console import Json, Model, emit, progress, say, show
 
 MHZ = 1e6
+MODULE_DEPTH = 4
+"""Levels of modules in the table: a block of the link, a stage of the engine."""
 
 BoardName = Annotated[str, typer.Option("--board", "-b", help="One of adakern boards.", show_default=False)]
 
@@ -43,16 +45,25 @@ def build(
 
     from .. import artifact
     from ..bitstreams import build_bitstream
+    from ..report.build_facts import model_facts
 
     target = find_board(board)
-    shape = artifact.load(model).shape
+    loaded = artifact.load(model)
     hertz = None if clock is None else round(clock * MHZ)
     with _stages() as status:
-        built = build_bitstream(shape, target, multipliers, hertz, search, status)
+        built = build_bitstream(loaded.shape, target, multipliers, hertz, search, status)
     path = out or Path(f"{model.stem}-{target.name}{target.family.product}")
-    built.write(path)
+    options = {
+        "board": target.name,
+        "clock": None if clock is None else f"{clock:g}",
+        "multipliers": multipliers,
+        "search": None if search == 1 else search,
+        "out": path.name,
+    }
+    about = model_facts(model, loaded, options)
+    built.write(path, about)
     if json:
-        emit({"bitstream": str(path), "cached": built.cached} | built.report)
+        emit({"bitstream": str(path), "cached": built.cached} | built.report | about, indent=None)
         return
     _show(built.report)
     print(f"{path}{', built before' if built.cached else ''}")
@@ -77,11 +88,13 @@ def _stages() -> Iterator[Any]:
 def _show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
+    from adakern_hw.resources import cut
+
     clock, network, total = report["clock"], report["network"], report["resources"]["total"]
     table = Table(title=f"{report['part']}")
     for heading in ("module", *total):
         table.add_column(heading.replace("_", " "), justify="left" if heading == "module" else "right")
-    for module, counts in report["modules"].items():
+    for module, counts in cut(report["modules"], MODULE_DEPTH).items():
         table.add_row(module, *(f"{count:,}" for count in counts.values()))
     table.add_section()
     table.add_row("in all", *(f"{count:,}" for count in total.values()))

@@ -1,0 +1,102 @@
+"""Facts of a build: what its report says, as plain values that go into JSON and onto the page."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adakern_hw.bitstream import Bitstream, Order, Sources
+from adakern_spec import cycles
+from adakern_spec.network import REFERENCE_LENGTH, Fold, SpnShape
+
+from ..artifact import Artifact
+
+MHZ = 1e6
+
+Facts = dict[str, Any]
+
+
+def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
+    """What is known of a build of any model with the order's shape; times in the units of the names."""
+    placement = made.placement
+    timing = placement.timing
+    board = order.board
+    return {
+        "board": board.name,
+        "part": board.about,
+        "tools": sources.tools,
+        "clock": {
+            "wanted_mhz": timing.wanted,
+            "reached_mhz": timing.reached,
+            "slack_ns": timing.slack,
+            "worst_path": str(timing.worst),
+            "seed": placement.seed,
+        },
+        "network": _network(order.shape, order.folds, order.clock_hz, timing.reached * MHZ),
+        "resources": {
+            "total": made.modules[""],
+            "capacity": vars(board.capacity),
+            "estimate": {"dsps": board.dsps(order.folds)},
+        },
+        "modules": {module: counts for module, counts in made.modules.items() if module},
+        "critical_path": timing.worst.to_json(made.hierarchy),
+        "floorplan": made.floorplan.to_json(),
+        "utilisation": placement.utilisation,
+        "seconds": made.seconds,
+    }
+
+
+def _network(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, reached_hz: float) -> Facts:
+    """What the network costs in cycles, and in time at the board's clock and at the fastest that is met."""
+    length = min(REFERENCE_LENGTH, shape.max_length)
+    interval, latency = cycles.interval(shape, folds, length), cycles.latency(shape, folds, length)
+    return {
+        "channels": shape.channels,
+        "height": shape.height,
+        "weight_bits": shape.weight_bits,
+        "length": length,
+        "folds": [[fold.pe, fold.simd] for fold in folds],
+        "stages": [
+            {
+                "in_channels": stage.in_channels,
+                "out_channels": stage.out_channels,
+                "multipliers": fold.multipliers,
+                "macs_per_pixel": stage.macs,
+                "cycles_per_pixel": fold.interval(stage),
+            }
+            for stage, fold in zip(shape.stages, folds, strict=True)
+        ],
+        "multipliers": cycles.multipliers(folds),
+        "utilisation": cycles.utilisation(shape, folds, length),
+        "cycles_per_map": interval,
+        "latency_cycles": latency,
+        "clock_hz": clock_hz,
+        "maps_per_second": clock_hz / interval,
+        "latency_us": 1e6 * latency / clock_hz,
+        "maps_per_second_at_reached": reached_hz / interval,
+        "latency_us_at_reached": 1e6 * latency / reached_hz,
+    }
+
+
+def model_facts(model: Path, artifact: Artifact, options: Mapping[str, object]) -> Facts:
+    """What a report adds for the model that the build was made for, and the command that makes it again.
+
+    ``options`` of ``adakern build`` by name; those that are None were not given.
+    """
+    given = [f"--{name} {value}" for name, value in options.items() if value is not None]
+    return {
+        "model": {
+            "file": model.name,
+            "spec_digest": artifact.digest.hex(),
+            "parameter_crc": f"{artifact.parameters.crc:08x}",
+        },
+        "command": " ".join(["adakern build", shlex.quote(model.name), *given]),
+        "quantisation": dict(artifact.report),
+    }
+
+
+def facts_text(facts: Mapping[str, Any]) -> str:
+    """JSON with one line for each fact, for the floorplan alone has thousands of numbers."""
+    lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in facts.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
