@@ -117,7 +117,7 @@ def prepare(order: Order) -> Sources:
             board.name,
             "use an ECP5 board",
         )
-    needed = board.dsps(order.folds)
+    needed = board.dsps(order.shape, order.folds)
     if needed > board.capacity.dsps:
         raise BoardError(
             f"{needed} DSP blocks wanted, the part has {board.capacity.dsps}",

@@ -21,6 +21,8 @@ from adakern_hw.blocks.multiplier import MultiplierRow
 from adakern_hw.toolchain import Workshop
 
 LANES = 3
+WORD = 32
+"""Bits of a chunk of a CXXRTL value."""
 
 MULT18X18D = (
     "module MULT18X18D("
@@ -87,7 +89,9 @@ class CxxModel:
         return self._objects[name]
 
     def set(self, name: str, value: int) -> None:
-        self._object(name).next[0] = value
+        port = self._object(name)
+        for chunk in range(-(-port.width // WORD)):
+            port.next[chunk] = value >> WORD * chunk & (1 << WORD) - 1
 
     def get(self, name: str) -> int:
         return self._object(name).curr[0]
@@ -128,28 +132,62 @@ def corners(low: int, high: int) -> list[int]:
     return sorted(value for value in values if low <= value <= high)
 
 
+def packed(values: list[int], bits: int) -> int:
+    """Two's complement side by side, the first one in the low bits."""
+    return sum((value & (1 << bits) - 1) << bits * index for index, value in enumerate(values))
+
+
+def differences(model: CxxModel, row: MultiplierRow, operands: list[tuple[list[int], list[int]]]) -> list:
+    """Drive a row's values and the channels' weights, one pair of lists per cycle; what is no product."""
+    bits, b_bits = row.product.width, row.b.shape().elem_shape.elem_shape.width
+    places = [(channel, lane) for channel in range(row.channels) for lane in range(row.lanes)]
+    idle = [([0] * row.lanes, [0] * len(places))] * (row.latency - 1)
+    wrong = []
+    for index, (a, b) in enumerate(operands + idle):
+        model.set("a", packed(a, 8))
+        model.set("b", packed(b, b_bits))
+        model.tick()
+        if index >= row.latency - 1:
+            a, b = operands[index - row.latency + 1]
+            for (channel, lane), weight in zip(places, b, strict=True):
+                place = f"{channel}__{lane}"
+                product = model.get(f"products__{place}") + model.get(f"carries__{place}")
+                if (product - a[lane] * weight) % (1 << bits):
+                    wrong.append((place, a[lane], weight, product))
+    return wrong
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("b_bits", [8, 4])
 @pytest.mark.parametrize("a_signed", [False, True])
 @pytest.mark.parametrize("row", [MultiplierRow, Ecp5MultiplierRow, Ice40MultiplierRow])
-def test_rows_multiply_every_corner_exactly(row, a_signed, b_bits, tmp_path):
-    component = row(LANES, signed(8) if a_signed else unsigned(8), signed(b_bits))
+def test_rows_multiply_every_corner_exactly(row, a_signed, b_bits, channels, tmp_path):
+    component = row(LANES, channels, signed(8) if a_signed else unsigned(8), signed(b_bits))
     model = CxxModel(component, vendor_model(row), tmp_path)
     a_range = (-128, 127) if a_signed else (0, 255)
     b_range = (-(1 << b_bits - 1), (1 << b_bits - 1) - 1)
-    pairs = list(itertools.product(corners(*a_range), corners(*b_range)))
     rng = random.Random(1)
-    pairs += [(rng.randint(*a_range), rng.randint(*b_range)) for _ in range(2 * len(pairs))]
-    # Each lane meets every pair, its neighbours another one at the same time.
-    inputs = [
-        [pairs[(index + 7 * lane) % len(pairs)] for lane in range(LANES)] for index in range(len(pairs))
-    ]
-    width = component.product.width
-    outputs = []
-    for lanes in inputs + [[(0, 0)] * LANES] * (component.latency - 1):
-        model.set("a", sum((a & 0xFF) << 8 * lane for lane, (a, _) in enumerate(lanes)))
-        model.set("b", sum((b & (1 << b_bits) - 1) << b_bits * lane for lane, (_, b) in enumerate(lanes)))
-        model.tick()
-        outputs.append([model.get(f"products__{lane}") & (1 << width) - 1 for lane in range(LANES)])
-    expected = [[a * b & (1 << width) - 1 for a, b in lanes] for lanes in inputs]
-    assert outputs[component.latency - 1 :] == expected
+    operands = []
+    # Every value with every corner of two weights in neighbouring channels, the other lanes at random.
+    for a, *pair in itertools.product(corners(*a_range), corners(*b_range), corners(*b_range)):
+        lane = len(operands) % LANES
+        values = [rng.randint(*a_range) for _ in range(LANES)]
+        weights = [rng.randint(*b_range) for _ in range(channels * LANES)]
+        values[lane] = a
+        for channel in range(channels):
+            weights[channel * LANES + lane] = pair[channel % 2]
+        operands.append((values, weights))
+    assert not differences(model, component, operands)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("a_signed", [False, True])
+@pytest.mark.parametrize("row", [MultiplierRow, Ecp5MultiplierRow])
+def test_two_products_of_4_bit_weights_are_exact_for_all_operands(row, a_signed, tmp_path):
+    """Two weights times one value: all 65,536 combinations."""
+    component = row(1, 2, signed(8) if a_signed else unsigned(8), signed(4))
+    model = CxxModel(component, vendor_model(row), tmp_path)
+    values = range(-128, 128) if a_signed else range(256)
+    operands = [([a], list(pair)) for a in values for pair in itertools.product(range(-8, 8), repeat=2)]
+    assert not differences(model, component, operands)

@@ -1,8 +1,9 @@
 import random
 
 import pytest
-from amaranth import signed, unsigned
+from amaranth import Signal, signed, unsigned
 
+from adakern_hw.blocks.dsp import Ecp5MultiplierRow
 from adakern_hw.blocks.macs import MacArray
 from adakern_hw.blocks.multiplier import AdderTree, MultiplierRow
 from adakern_sim.streams import Bench, plain
@@ -13,49 +14,67 @@ from adakern_spec.network import ConvShape, Fold
 def test_products_are_exact_after_the_published_latency(input_signed):
     low, high = (-128, 127) if input_signed else (0, 255)
     chance = random.Random(1)
-    rows = [[(a, b)] * 3 for a in (low, high) for b in (-128, 127)]
-    rows += [[(chance.randint(low, high), chance.randint(-128, 127)) for _ in range(3)] for _ in range(20)]
-    dut = MultiplierRow(3, signed(8) if input_signed else unsigned(8), signed(8))
+    rows = [([a] * 3, [[b] * 3] * 2) for a in (low, high) for b in (-128, 127)]
+    for _ in range(20):
+        b = [[chance.randint(-128, 127) for _ in range(3)] for _ in range(2)]
+        rows.append(([chance.randint(low, high) for _ in range(3)], b))
+    dut = MultiplierRow(3, 2, signed(8) if input_signed else unsigned(8), signed(8))
     bench = Bench(dut)
     results = []
 
     async def drive(ctx):
         for index in range(len(rows) + dut.latency):
             if index < len(rows):
-                ctx.set(dut.a, [a for a, _ in rows[index]])
-                ctx.set(dut.b, [b for _, b in rows[index]])
+                ctx.set(dut.a, rows[index][0])
+                ctx.set(dut.b, rows[index][1])
             if index >= dut.latency:
-                results.append([ctx.get(product) for product in dut.products])
+                results.append([[ctx.get(product) for product in channel] for channel in dut.products])
             await ctx.tick()
 
     bench.add(drive)
     bench.run()
-    assert results == [[a * b for a, b in row] for row in rows]
+    assert results == [[[x * y for x, y in zip(a, c, strict=True)] for c in b] for a, b in rows]
 
 
+@pytest.mark.parametrize("carried", [False, True])
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 9])
-def test_adder_tree_sums_exactly_after_the_published_latency(count):
+def test_adder_tree_sums_exactly_after_the_published_latency(count, carried):
     chance = random.Random(count)
     rows = [[-(2**15)] * count, [2**15 - 1] * count]
     rows += [[chance.randrange(-(2**15), 2**15) for _ in range(count)] for _ in range(20)]
-    dut = AdderTree(count, signed(16))
+    carries = [[carried * chance.randrange(2) for _ in row] for row in rows]
+    dut = AdderTree(count, signed(16), carried)
     bench = Bench(dut)
     results = []
 
     async def drive(ctx):
         for index in range(len(rows) + dut.latency):
             if index < len(rows):
-                for port, term in zip(dut.terms, rows[index], strict=True):
-                    ctx.set(port, term)
+                for ports, values in ((dut.terms, rows[index]), (dut.carries, carries[index])):
+                    for port, value in zip(ports, values, strict=True):
+                        ctx.set(port, value)
             if index >= dut.latency:
-                results.append(ctx.get(dut.sum))
+                results.append(ctx.get(dut.sum) + ctx.get(dut.carry))
             await ctx.tick()
 
     bench.add(drive)
     bench.run()
-    assert results == [sum(row) for row in rows]
+    assert results == [sum(row) + sum(ones) for row, ones in zip(rows, carries, strict=True)]
 
 
+class SimulatedRow(Ecp5MultiplierRow):
+    """The ECP5 row with a product behind three ranks of registers for each of its DSP blocks."""
+
+    def block(self, m, name, a, b, product):
+        value = a * b
+        for rank in range(self.latency):
+            register = Signal.like(product, name=f"{name}_{rank}")
+            m.d.sync += register.eq(value)
+            value = register
+        m.d.comb += product.eq(value)
+
+
+@pytest.mark.parametrize("row", [MultiplierRow, SimulatedRow])
 @pytest.mark.parametrize(
     ("shape", "fold"),
     [
@@ -63,9 +82,12 @@ def test_adder_tree_sums_exactly_after_the_published_latency(count):
         (ConvShape(2, 2), Fold(2, 18)),
         (ConvShape(3, 2, kernel=1, input_signed=True), Fold(1, 1)),
         (ConvShape(4, 2, weight_bits=4), Fold(2, 3)),
+        (ConvShape(1, 6, weight_bits=4, input_signed=True), Fold(3, 9)),
+        (ConvShape(2, 4, kernel=1, weight_bits=4), Fold(4, 1)),
+        (ConvShape(2, 2, weight_bits=4), Fold(1, 6)),
     ],
 )
-def test_sums_of_masked_windows_come_when_published(shape, fold):
+def test_sums_of_masked_windows_come_when_published(shape, fold, row):
     chance = random.Random(shape.elements)
     inputs, weights_format = shape.input_format, shape.weight_format
     weights = [
@@ -75,7 +97,7 @@ def test_sums_of_masked_windows_come_when_published(shape, fold):
     windows = [[inputs.min] * shape.elements, [inputs.max] * shape.elements]
     windows += [[chance.randint(inputs.min, inputs.max) for _ in range(shape.elements)] for _ in range(6)]
     masks = [(1 << shape.kernel**2) - 1] * 2 + [chance.randrange(1 << shape.kernel**2) for _ in range(6)]
-    dut = MacArray(shape, fold)
+    dut = MacArray(shape, fold, row)
     bench = Bench(dut)
     loads, dones, sums = [], [], []
 

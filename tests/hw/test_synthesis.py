@@ -37,12 +37,12 @@ MULTIPLIERS = sum(fold.multipliers for fold in FOLDS)
 CLOCK = 12_000_000
 BAUD = 1_000_000
 ROWS = {"ecp5": (Ecp5MultiplierRow, 1), "ice40": (Ice40MultiplierRow, 2)}
-"""The multipliers of each family, and the lanes that share one."""
+"""The multipliers of each family, and the products that share one."""
 
 BLOCKS = {
     "delay line": (lambda: delay.DelayLine(32, HEIGHT), 0, True),
     "window generator": (lambda: WindowGenerator(STAGE, HEIGHT), 0, True),
-    "multiplier row": (lambda: multiplier.MultiplierRow(4, unsigned(8), signed(8)), 4, False),
+    "multiplier row": (lambda: multiplier.MultiplierRow(2, 2, unsigned(8), signed(8)), 4, False),
     "adder tree": (lambda: multiplier.AdderTree(8, signed(16)), 0, False),
     "multiply-accumulate array": (lambda: macs.MacArray(STAGE, FOLD), FOLD.multipliers, True),
     "weight store": (lambda: parameters.WeightStore(STAGE, FOLD), 0, True),
@@ -111,7 +111,7 @@ def test_top_with_the_multipliers_of_the_family(family):
     result = synthesise(device, family)
     record("uart top", family, result.cells)
     assert not result.unmapped
-    assert result.cells["dsps"] == sum(fold.pe * -(-fold.simd // shared) for fold in FOLDS)
+    assert result.cells["dsps"] == sum(-(-fold.multipliers // shared) for fold in FOLDS)
     assert result.cells["block_rams"] > 0
 
 

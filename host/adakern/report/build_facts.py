@@ -37,7 +37,7 @@ def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
         "resources": {
             "total": made.modules[""],
             "capacity": vars(board.capacity),
-            "estimate": {"dsps": board.dsps(order.folds)},
+            "estimate": {"dsps": board.dsps(order.shape, order.folds)},
         },
         "modules": {module: counts for module, counts in made.modules.items() if module},
         "critical_path": timing.worst.to_json(made.hierarchy),

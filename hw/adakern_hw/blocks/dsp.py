@@ -1,50 +1,90 @@
 """Multiplier rows made of the devices' own DSP blocks, all register ranks in use."""
 
-from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth import Cat, ClockSignal, Const, Instance, Module, Signal, Value, signed
+from amaranth.hdl import Shape
 
 from .multiplier import MultiplierRow
 
 
 class Ecp5MultiplierRow(MultiplierRow):
-    """One MULT18X18D per lane (ECP5 and ECP5-5G, Lattice FPGA-TN-02205).
+    """MULT18X18D (ECP5 and ECP5-5G, Lattice FPGA-TN-02205), one or two products in each.
 
     Operands are extended to 18 bits and multiplied as signed, so an unsigned one is exact too. Input,
     pipeline and output register make the latency of the plain form.
+
+    Two channels share a block where their operands fit side by side: with n the bits of a product,
+    a·(b1·2^n + b0) = a·b1·2^n + a·b0. The low n bits are a·b0; the high ones are a·b1, less 1 if a·b0 is
+    negative, which is the carry. An odd channel, the last one, has blocks of its own.
     """
 
-    PRODUCTS = 1
     WIDTH = 18
 
+    @classmethod
+    def packs(cls, a: Shape, b: Shape) -> bool:
+        """Whether two signed operands ``b`` fit into a port of the block, n bits apart and with a borrow."""
+        return b.signed and a.width + 2 * b.width + 1 <= cls.WIDTH
+
+    @classmethod
+    def blocks(cls, lanes: int, channels: int, a: Shape, b: Shape) -> int:
+        return lanes * (-(-channels // 2) if cls.packs(a, b) else channels)
+
+    @property
+    def carried(self) -> bool:
+        return self.channels > 1 and self.packs(self.a.shape().elem_shape, self._b)
+
+    @property
+    def _b(self) -> Shape:
+        return self.b.shape().elem_shape.elem_shape
+
     def multiply(self, m: Module) -> None:
-        for lane in range(self.lanes):
-            a, b = Signal(signed(self.WIDTH)), Signal(signed(self.WIDTH))
-            product = Signal(2 * self.WIDTH, name=f"product_{lane}")
+        together = 2 if self.carried else 1
+        for first in range(0, self.channels, together):
+            channels = range(first, min(first + together, self.channels))
+            for lane in range(self.lanes):
+                self._products(m, channels, lane)
+
+    def _products(self, m: Module, channels: range, lane: int) -> None:
+        """Products of one value with a channel or two, in one block."""
+        bits = self.product.width
+        low, *high = (self.b[channel][lane] for channel in channels)
+        name = f"{channels[0]}_{lane}"
+        a, b = (Signal(signed(self.WIDTH), name=f"{port}_{name}") for port in "ab")
+        product = Signal(2 * self.WIDTH, name=f"product_{name}")
+        m.d.comb += a.eq(self.a[lane])
+        for index, channel in enumerate(channels):
+            m.d.comb += self.products[channel][lane].eq(product[index * bits :][:bits])
+        if high:
             m.d.comb += [
-                a.eq(self.a[lane]),
-                b.eq(self.b[lane]),
-                self.products[lane].eq(product[: self.product.width]),
+                b.eq(Cat(_resized(low, bits), _less(high[0], low[-1])).as_signed()),
+                self.carries[channels[1]][lane].eq(product[bits - 1]),
             ]
-            ports = {f"i_A{bit}": a[bit] for bit in range(self.WIDTH)}
-            ports |= {f"i_B{bit}": b[bit] for bit in range(self.WIDTH)}
-            ports |= {f"o_P{bit}": product[bit] for bit in range(2 * self.WIDTH)}
-            for rank in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
-                ports |= {f"p_REG_{rank}_CLK": "CLK0", f"p_REG_{rank}_CE": "CE0", f"p_REG_{rank}_RST": "RST0"}
-            m.submodules[f"dsp_{lane}"] = Instance(
-                "MULT18X18D",
-                p_GSR="DISABLED",
-                i_CLK0=ClockSignal(),
-                i_CE0=Const(1),
-                i_RST0=Const(0),
-                i_SIGNEDA=Const(1),
-                i_SIGNEDB=Const(1),
-                i_SOURCEA=Const(0),
-                i_SOURCEB=Const(0),
-                **ports,
-            )
+        else:
+            m.d.comb += b.eq(low)
+        self.block(m, f"dsp_{name}", a, b, product)
+
+    def block(self, m: Module, name: str, a: Signal, b: Signal, product: Signal) -> None:
+        """One MULT18X18D: ``product`` of what ``a`` and ``b`` were three cycles ago."""
+        ports = {f"i_A{bit}": a[bit] for bit in range(self.WIDTH)}
+        ports |= {f"i_B{bit}": b[bit] for bit in range(self.WIDTH)}
+        ports |= {f"o_P{bit}": product[bit] for bit in range(2 * self.WIDTH)}
+        for rank in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
+            ports |= {f"p_REG_{rank}_CLK": "CLK0", f"p_REG_{rank}_CE": "CE0", f"p_REG_{rank}_RST": "RST0"}
+        m.submodules[name] = Instance(
+            "MULT18X18D",
+            p_GSR="DISABLED",
+            i_CLK0=ClockSignal(),
+            i_CE0=Const(1),
+            i_RST0=Const(0),
+            i_SIGNEDA=Const(1),
+            i_SIGNEDB=Const(1),
+            i_SOURCEA=Const(0),
+            i_SOURCEB=Const(0),
+            **ports,
+        )
 
 
 class Ice40MultiplierRow(MultiplierRow):
-    """Two lanes per SB_MAC16 in dual 8 × 8 mode (iCE40 UltraPlus, Lattice FPGA-TN-02007).
+    """Two products per SB_MAC16 in dual 8 × 8 mode (iCE40 UltraPlus, Lattice FPGA-TN-02007).
 
     The third rank is the accumulator's register, with the adder before it adding the constant C or D,
     which is 0.
@@ -53,17 +93,21 @@ class Ice40MultiplierRow(MultiplierRow):
     PRODUCTS = 2
     WIDTH = 8
 
+    @classmethod
+    def blocks(cls, lanes: int, channels: int, a: Shape, b: Shape) -> int:
+        return -(-lanes * channels // cls.PRODUCTS)
+
     def multiply(self, m: Module) -> None:
-        for pair in range(0, self.lanes, self.PRODUCTS):
-            lanes = range(pair, min(pair + self.PRODUCTS, self.lanes))
+        places = [(channel, lane) for channel in range(self.channels) for lane in range(self.lanes)]
+        for pair in range(0, len(places), self.PRODUCTS):
             a, b = Signal(self.PRODUCTS * self.WIDTH), Signal(self.PRODUCTS * self.WIDTH)
             output = Signal(2 * self.PRODUCTS * self.WIDTH, name=f"products_{pair}")
-            for slot, lane in enumerate(lanes):
+            for slot, (channel, lane) in enumerate(places[pair : pair + self.PRODUCTS]):
                 low = slot * self.WIDTH
                 m.d.comb += [
-                    self._extended(self.a[lane], a[low : low + self.WIDTH]),
-                    self._extended(self.b[lane], b[low : low + self.WIDTH]),
-                    self.products[lane].eq(output[2 * low :][: self.product.width]),
+                    a[low : low + self.WIDTH].eq(_resized(self.a[lane], self.WIDTH)),
+                    b[low : low + self.WIDTH].eq(_resized(self.b[channel][lane], self.WIDTH)),
+                    self.products[channel][lane].eq(output[2 * low :][: self.product.width]),
                 ]
             m.submodules[f"dsp_{pair}"] = Instance(
                 "SB_MAC16",
@@ -79,7 +123,7 @@ class Ice40MultiplierRow(MultiplierRow):
                 p_TOPADDSUB_UPPERINPUT=1,
                 p_BOTADDSUB_UPPERINPUT=1,
                 p_A_SIGNED=int(self.a.shape().elem_shape.signed),
-                p_B_SIGNED=int(self.b.shape().elem_shape.signed),
+                p_B_SIGNED=int(self.b.shape().elem_shape.elem_shape.signed),
                 i_CLK=ClockSignal(),
                 i_CE=Const(1),
                 i_A=a,
@@ -90,12 +134,17 @@ class Ice40MultiplierRow(MultiplierRow):
                 **{f"i_{port}": Const(0) for port in _IDLE},
             )
 
-    @staticmethod
-    def _extended(value, target):
-        """A narrower operand in its byte, with its sign."""
-        return target.eq(
-            Cat(value, value[-1].replicate(len(target) - len(value))) if value.shape().signed else value
-        )
+
+def _resized(value: Value, width: int) -> Value:
+    """``value`` in ``width`` bits, with its sign."""
+    sign = value[-1] if value.shape().signed else Const(0, 1)
+    return Cat(value, sign.replicate(width - len(value)))
+
+
+def _less(value: Value, borrow: Value) -> Value:
+    """``value - borrow`` with its sign in a bit of its own, each bit by itself: no carry chain."""
+    extended = Cat(value, value[-1])
+    return Cat(extended[bit] ^ (borrow & ~extended[:bit].any()) for bit in range(len(extended)))
 
 
 _IDLE = (

@@ -1,6 +1,6 @@
 """Folded multiply-accumulate array of a conv stage."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -10,7 +10,7 @@ from adakern_spec.network import ConvShape, Fold
 from adakern_spec.numbers import ACTIVATION_BITS
 
 from ..fixed import shape_for, shape_of
-from .multiplier import AdderTree, MultiplierRow
+from .multiplier import AdderTree, MultiplierRow, add
 from .parameters import BYTES, WeightStore
 
 
@@ -88,9 +88,9 @@ class MacArray(wiring.Component):
         sums, latency = self._sums(m, lanes, address)
         first = self._delayed(m, "first", active & (step == 0), latency)
         last = self._delayed(m, "last", active & last_step, latency + 1)
-        for index, total in enumerate(sums):
+        for index, (total, carry) in enumerate(sums):
             accumulator = Signal(sum_shape(self.shape), name=f"accumulator_{index}", reset_less=True)
-            m.d.sync += accumulator.eq(Mux(first, 0, accumulator) + total)
+            m.d.sync += accumulator.eq(add(Mux(first, 0, accumulator), total, carry))
             m.d.comb += self.sums[index].eq(accumulator)
         m.d.comb += self.done.eq(last)
         return m
@@ -132,22 +132,22 @@ class MacArray(wiring.Component):
             start += count
         return Cat(parts)
 
-    def _sums(self, m: Module, lanes: Signal, address: Signal) -> tuple[list, int]:
-        """Sums over the lanes per channel, and their latency after the step."""
+    def _sums(
+        self, m: Module, lanes: Signal, address: Signal
+    ) -> tuple[list[tuple[Value, Value | None]], int]:
+        """Sums over the lanes per channel, with the carry that remains, and their latency after the step."""
         fold = self.fold
         m.submodules.store = store = WeightStore(self.shape, fold)
         wiring.connect(m, wiring.flipped(self.weights), store.bytes)
         m.d.sync += store.address.eq(address)
-        sums, latency = [], 0
+        m.submodules.row = row = self.multiplier(
+            fold.simd, fold.pe, shape_of(self.shape.input_format), shape_of(self.shape.weight_format)
+        )
+        m.d.comb += [row.a.as_value().eq(lanes), row.b.as_value().eq(Cat(store.words))]
+        sums = []
         for index in range(fold.pe):
-            row = self.multiplier(
-                fold.simd, shape_of(self.shape.input_format), shape_of(self.shape.weight_format)
-            )
-            tree = AdderTree(fold.simd, row.product)
-            m.submodules[f"row_{index}"] = row
-            m.submodules[f"tree_{index}"] = tree
-            m.d.comb += [row.a.as_value().eq(lanes), row.b.as_value().eq(store.words[index])]
-            m.d.comb += [term.eq(product) for term, product in zip(tree.terms, row.products, strict=True)]
-            sums.append(tree.sum)
-            latency = 2 + row.latency + tree.latency
-        return sums, latency
+            m.submodules[f"tree_{index}"] = tree = AdderTree(fold.simd, row.product, row.carried)
+            for sinks, sources in ((tree.terms, row.products), (tree.carries, row.carries)):
+                m.d.comb += [sink.eq(source) for sink, source in zip(sinks, sources[index], strict=True)]
+            sums.append((tree.sum, tree.carry if row.carried else None))
+        return sums, 2 + row.latency + tree.latency

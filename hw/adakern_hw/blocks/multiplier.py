@@ -1,6 +1,6 @@
 """Multipliers and the adder tree behind them."""
 
-from amaranth import Module, Signal
+from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -9,32 +9,56 @@ from adakern_spec.cycles import MULTIPLIER_LATENCY, adder_tree_latency
 
 
 class MultiplierRow(wiring.Component):
-    """``lanes`` independent products, each in ``latency`` cycles.
+    """A row of values, each times a value of every channel, in ``latency`` cycles.
 
-    This is where device primitives go: a variant for a device overrides `multiply` and keeps the
-    latency, which is that of a DSP block with its input, pipeline and output registers in use.
+    This is where device primitives go: a variant for a device overrides `multiply` and `blocks` and keeps
+    the latency, which is that of a DSP block with its input, pipeline and output registers in use. A
+    variant whose products leave a carry to be added overrides `carried`.
+
+    Parameters
+    ----------
+    lanes : int
+        Values in the row.
+    channels : int
+        Products of each value.
+    a, b : Shape
+        Of the row's values, and of what they are multiplied by.
 
     Members
     -------
-    a, b : In(array of lanes)
-    products : Out(a × b).array(lanes)
-        Exact.
+    a : In(array of lanes)
+    b : In(array of channels, each an array of lanes)
+    products : Out(a × b).array(channels, lanes)
+    carries : Out(1).array(channels, lanes)
+        What to add to the product for it to be exact; 0 unless ``carried``.
     """
 
-    def __init__(self, lanes: int, a: Shape, b: Shape) -> None:
+    def __init__(self, lanes: int, channels: int, a: Shape, b: Shape) -> None:
         self.lanes = lanes
-        self.product = (Signal(a) * Signal(b)).shape()
+        self.channels = channels
+        self.product = Shape(a.width + b.width, a.signed or b.signed)
         super().__init__(
             {
                 "a": In(data.ArrayLayout(a, lanes)),
-                "b": In(data.ArrayLayout(b, lanes)),
-                "products": Out(self.product).array(lanes),
+                "b": In(data.ArrayLayout(data.ArrayLayout(b, lanes), channels)),
+                "products": Out(self.product).array(channels, lanes),
+                "carries": Out(1).array(channels, lanes),
             }
         )
 
     @property
     def latency(self) -> int:
         return MULTIPLIER_LATENCY
+
+    @property
+    def carried(self) -> bool:
+        """Whether ``carries`` may be 1."""
+        return False
+
+    @classmethod
+    def blocks(cls, lanes: int, channels: int, a: Shape, b: Shape) -> int:
+        """DSP blocks that a row of these parameters takes."""
+        return lanes * channels
 
     def elaborate(self, platform):
         m = Module()
@@ -49,28 +73,57 @@ class MultiplierRow(wiring.Component):
             b_register = Signal.like(self.b, name=f"b_{rank}", reset_less=True)
             m.d.sync += [a_register.eq(a), b_register.eq(b)]
             a, b = a_register, b_register
-        for lane in range(self.lanes):
-            # Yosys 0.70 loses a product if it packs the registers of both terms of an addition into one
-            # SB_MAC16; a register to keep stays apart.
-            product = Signal(self.product, name=f"product_{lane}", reset_less=True, attrs={"keep": 1})
-            m.d.sync += product.eq(a[lane] * b[lane])
-            m.d.comb += self.products[lane].eq(product)
+        for channel in range(self.channels):
+            for lane in range(self.lanes):
+                # Yosys 0.70 loses a product if it packs the registers of both terms of an addition into one
+                # SB_MAC16; a register to keep stays apart.
+                product = Signal(
+                    self.product, name=f"product_{channel}_{lane}", reset_less=True, attrs={"keep": 1}
+                )
+                m.d.sync += product.eq(a[lane] * b[channel][lane])
+                m.d.comb += self.products[channel][lane].eq(product)
+
+
+def add(left: Value, right: Value, carry: Value | None) -> Value:
+    """``left + right + carry``, exact and on one carry chain; both terms signed, or neither.
+
+    A bit below the terms' lowest makes the carry: 1 + carry.
+    """
+    if carry is None:
+        return left + right
+    terms = [Cat(low, term) for low, term in ((Const(1, 1), left), (carry, right))]
+    if left.shape().signed:
+        terms = [term.as_signed() for term in terms]
+    return (terms[0] + terms[1]) >> 1
 
 
 class AdderTree(wiring.Component):
     """Sum of ``count`` terms, two at a time, registered after each addition.
 
+    A term may have a carry of its own. Every addition takes the carry of one of its terms and hands on
+    the other's, so that the carries cost no addition; one remains beside the sum.
+
     Members
     -------
     terms : In(term).array(count)
+    carries : In(1).array(count)
+        Counted if ``carried``.
     sum : Out(wide enough to be exact)
+    carry : Out(1)
+        To be added to the sum; 0 unless ``carried``.
     """
 
-    def __init__(self, count: int, term: Shape) -> None:
+    def __init__(self, count: int, term: Shape, carried: bool = False) -> None:
         self.count = count
         self.term = term
+        self.carried = carried
         super().__init__(
-            {"terms": In(term).array(count), "sum": Out(Shape(term.width + self.latency, term.signed))}
+            {
+                "terms": In(term).array(count),
+                "carries": In(1).array(count),
+                "sum": Out(Shape(term.width + self.latency, term.signed)),
+                "carry": Out(1),
+            }
         )
 
     @property
@@ -79,18 +132,23 @@ class AdderTree(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        level = list(self.terms)
+        terms = list(self.terms)
+        carries = list(self.carries) if self.carried else [None] * self.count
         for depth in range(self.latency):
-            sums = []
-            for index in range(0, len(level), 2):
-                pair = level[index : index + 2]
-                total = Signal(
-                    Shape(self.term.width + depth + 1, self.term.signed),
-                    name=f"sum_{depth}_{index // 2}",
-                    reset_less=True,
-                )
-                m.d.sync += total.eq(sum(pair[1:], pair[0]))
+            sums, left = [], []
+            for index in range(0, len(terms), 2):
+                pair, beside = terms[index : index + 2], carries[index : index + 2]
+                name = f"{depth}_{index // 2}"
+                shape = Shape(self.term.width + depth + 1, self.term.signed)
+                total = Signal(shape, name=f"sum_{name}", reset_less=True)
+                m.d.sync += total.eq(add(pair[0], pair[1], beside[0]) if len(pair) == 2 else pair[0])
+                carry = Signal(name=f"carry_{name}", reset_less=True) if self.carried else None
+                if carry is not None:
+                    m.d.sync += carry.eq(beside[-1])
                 sums.append(total)
-            level = sums
-        m.d.comb += self.sum.eq(level[0])
+                left.append(carry)
+            terms, carries = sums, left
+        m.d.comb += self.sum.eq(terms[0])
+        if self.carried:
+            m.d.comb += self.carry.eq(carries[0])
         return m

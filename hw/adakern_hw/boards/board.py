@@ -9,6 +9,7 @@ from adakern_spec.errors import AdakernError
 from adakern_spec.network import ConvShape, Fold, SpnShape
 
 from ..blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
+from ..fixed import shape_of
 from .pll import Ecp5Pll, Ice40Pll, Pll, find_pll
 
 
@@ -115,10 +116,14 @@ class Board:
         """PLL setting for ``clock`` Hz; ClockError if there is none."""
         return find_pll(self.family.pll, self.oscillator, clock)
 
-    def dsps(self, folds: tuple[Fold, ...]) -> int:
-        """DSP blocks that the multipliers of ``folds`` take; rows of different channels share none."""
-        products = self.family.multiplier.PRODUCTS
-        return sum(fold.pe * -(-fold.simd // products) for fold in folds)
+    def dsps(self, shape: SpnShape, folds: tuple[Fold, ...]) -> int:
+        """DSP blocks that the multipliers of ``folds`` take; different stages share none."""
+        return sum(self._dsps(stage, fold) for stage, fold in zip(shape.stages, folds, strict=True))
+
+    def _dsps(self, stage: ConvShape, fold: Fold) -> int:
+        return self.family.multiplier.blocks(
+            fold.simd, fold.pe, shape_of(stage.input_format), shape_of(stage.weight_format)
+        )
 
     def folds(self, shape: SpnShape, multipliers: int | None = None) -> tuple[Fold, ...]:
         """The fastest folds that the part's DSP blocks, and ``multipliers`` if given, allow.
@@ -140,11 +145,11 @@ class Board:
             if not all(fast):
                 continue
             chosen = tuple(
-                min(folds, key=lambda fold: (self.dsps((fold,)), fold.multipliers, -fold.pe))
-                for folds in fast
+                min(folds, key=lambda fold: (self._dsps(stage, fold), fold.multipliers, -fold.pe))
+                for stage, folds in zip(shape.stages, fast, strict=True)
             )
             within = multipliers is None or sum(fold.multipliers for fold in chosen) <= multipliers
-            if within and self.dsps(chosen) <= self.capacity.dsps:
+            if within and self.dsps(shape, chosen) <= self.capacity.dsps:
                 return chosen
         raise BoardError(
             f"{len(shape.stages)} stages need a multiplier each; "
