@@ -14,6 +14,7 @@ from amaranth.lib import io, wiring
 
 from adakern_spec.network import Fold, SpnShape
 
+from .blocks.ram import SYNTHESIS
 from .boards.board import Board, BoardError, Family
 from .boards.clocks import ClockGenerator
 from .boards.pll import Pll
@@ -131,7 +132,11 @@ def write_sources(board: Board, pll: Pll, device: wiring.Component) -> Sources:
     """Gateware as RTLIL, pin and clock constraints, the synthesis script; no paths of this machine."""
     family = board.family
     plan = board.platform().prepare(
-        BoardTop(board, pll, device), TOP, emit_src=False, synth_opts=" ".join(family.synthesis)
+        BoardTop(board, pll, device),
+        TOP,
+        emit_src=False,
+        synth_opts=" ".join(family.synthesis),
+        script_after_read=SYNTHESIS,
     )
     files = {
         name: content.encode() if isinstance(content, str) else content

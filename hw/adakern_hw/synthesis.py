@@ -9,6 +9,7 @@ from amaranth import Signal, Value
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from .blocks.ram import SYNTHESIS
 from .hierarchy import SCOPE
 from .resources import count_cells
 from .toolchain import Workshop
@@ -35,6 +36,7 @@ def synthesise(component: wiring.Component, family: str) -> Synthesis:
         "hierarchy -top top",
         "proc",
         "select -assert-none t:$dlatch",
+        SYNTHESIS,
         f"{COMMANDS[family]} -top top",
         "write_json top.json",
     ]

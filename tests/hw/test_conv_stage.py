@@ -12,6 +12,8 @@ from adakern_spec.errors import ShapeError
 from adakern_spec.network import ConvShape, Fold
 from adakern_spec.parameters import stage_size
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 LENGTHS = (3, 1, 5, 1, 1, 2)
 
 

@@ -6,6 +6,8 @@ from amaranth import ResetInserter, Signal
 from adakern_hw.blocks.delay import DelayLine
 from adakern_sim.streams import Bench
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 
 @pytest.mark.parametrize("blank", [False, True])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 8, 17])

@@ -15,6 +15,8 @@ from adakern_spec import protocol
 from adakern_spec.network import ConvShape
 from adakern_spec.protocol import ErrorCode, Field, Request, Status
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 RECORDS = {
     "empty": (),
     "byte": (Field("value", 1),),

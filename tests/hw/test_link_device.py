@@ -13,6 +13,8 @@ from adakern_spec.network import SpnShape, folds_for_interval
 from adakern_spec.parameters import block_size
 from adakern_spec.protocol import ErrorCode, Request, Status
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 SHAPE = SpnShape((2, 2, 2), height=3, max_length=20)
 FOLDS = folds_for_interval(SHAPE, 9)
 CLOCK = 12_345_678

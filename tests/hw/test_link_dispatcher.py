@@ -10,6 +10,8 @@ from adakern_spec import protocol
 from adakern_spec.network import SpnShape, folds_for_interval
 from adakern_spec.protocol import Request, Status
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 SHAPE = SpnShape((1, 1), height=3, max_length=20)
 JOB = Record(protocol.JOB_FIELDS)
 FLUSH = 60

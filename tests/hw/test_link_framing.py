@@ -9,6 +9,8 @@ from adakern_hw.link.framing import FrameReceiver, FrameSender
 from adakern_sim.streams import Bench, plain
 from adakern_spec import protocol
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 LENGTHS = [0, 1, 2, 3, 241, 242, 243, 253, 254, 255, 508, 511, 512]
 
 

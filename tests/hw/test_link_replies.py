@@ -5,6 +5,8 @@ from adakern_sim.streams import Bench
 from adakern_spec import protocol
 from adakern_spec.protocol import Request, Status
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 EPOCH = 0x1234
 
 

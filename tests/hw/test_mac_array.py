@@ -9,6 +9,8 @@ from adakern_hw.blocks.multiplier import AdderTree, MultiplierRow
 from adakern_sim.streams import Bench, plain
 from adakern_spec.network import ConvShape, Fold
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 
 @pytest.mark.parametrize("input_signed", [False, True])
 def test_products_are_exact_after_the_published_latency(input_signed):

@@ -7,6 +7,8 @@ from adakern_hw.blocks.parameters import ParameterRouter, RecordStore
 from adakern_sim.streams import Bench, plain
 from adakern_spec.parameters import CHANNEL_FIELDS, HEAD_FIELDS
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 
 @pytest.mark.parametrize("sizes", [[5], [1, 1, 1], [3, 1, 7]])
 def test_router_gives_every_sink_its_bytes_and_starts_over(sizes):

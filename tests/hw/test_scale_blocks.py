@@ -9,6 +9,8 @@ from adakern_sim.streams import Bench
 from adakern_spec.network import SpnShape
 from adakern_spec.parameters import DIRECTION_FIELDS, DIRECTIONS, record_size
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize("outputs", [1, 2])

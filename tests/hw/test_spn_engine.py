@@ -13,6 +13,8 @@ from adakern_spec import cycles
 from adakern_spec.errors import ShapeError
 from adakern_spec.network import Fold, SpnShape, folds_for_interval
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 SETTLED = 4
 """Cycles for the last parameter byte to reach its memory."""
 

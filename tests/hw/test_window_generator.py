@@ -8,6 +8,8 @@ from adakern_sim.pixels import blank_pixels, tagged_pixels
 from adakern_sim.streams import Bench, plain
 from adakern_spec.network import ConvShape
 
+pytestmark = pytest.mark.usefixtures("pessimistic_memories")
+
 
 def windows_of(values, kernel):
     """Zero-padded neighbourhoods [position][channel] of every pixel, length-major."""

@@ -2,7 +2,6 @@
 
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec.cycles import conv_credits, conv_latency, requantisers
@@ -13,6 +12,7 @@ from .macs import MacArray, sum_shape
 from .multiplier import MultiplierRow
 from .parameters import BYTES, ParameterRouter, RecordStore
 from .pixels import pixel_layout
+from .ram import Queue
 from .rounding import Requantise
 from .window import WindowGenerator
 
@@ -208,19 +208,19 @@ class ConvStage(wiring.Component):
     def _queues(self, m: Module, push: Signal, centre, requantiser: SerialRequantiser) -> None:
         """Tags wait for the values of their pixel."""
         credits = conv_credits(self.shape, self.fold)
-        m.submodules.tag_queue = tags = SyncFIFOBuffered(width=len(centre.as_value()), depth=credits)
-        m.submodules.queue = queue = SyncFIFOBuffered(width=len(requantiser.values.as_value()), depth=credits)
+        m.submodules.tag_queue = tags = Queue(centre.shape(), credits)
+        m.submodules.queue = queue = Queue(requantiser.layout, credits)
         pushed = Signal()
         pop = self.outputs.valid & self.outputs.ready
         m.d.sync += pushed.eq(push)
         m.d.comb += [
-            tags.w_data.eq(centre),
-            tags.w_en.eq(pushed),
-            queue.w_data.eq(requantiser.values),
-            queue.w_en.eq(requantiser.valid),
-            self.outputs.payload.values.as_value().eq(queue.r_data),
-            self.outputs.payload.tags.as_value().eq(tags.r_data),
-            self.outputs.valid.eq(queue.r_rdy),
-            tags.r_en.eq(pop),
-            queue.r_en.eq(pop),
+            tags.input.payload.eq(centre),
+            tags.input.valid.eq(pushed),
+            queue.input.payload.eq(requantiser.values),
+            queue.input.valid.eq(requantiser.valid),
+            self.outputs.payload.values.eq(queue.output.payload),
+            self.outputs.payload.tags.eq(tags.output.payload),
+            self.outputs.valid.eq(queue.output.valid),
+            tags.output.ready.eq(pop),
+            queue.output.ready.eq(pop),
         ]

@@ -3,8 +3,9 @@
 from amaranth import Module, Mux, Signal
 from amaranth.hdl import ShapeLike
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+
+from .ram import Ram
 
 REGISTERS = 3
 """Up to this depth a line is a chain of registers: a memory needs one word beside its two registers."""
@@ -55,8 +56,8 @@ class DelayLine(wiring.Component):
 
     def _memory(self, m: Module) -> None:
         words = self.depth - 1
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=words, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        m.submodules.memory = memory = Ram(self.shape, words)
+        write, read = memory.write, memory.read
         here = Signal(range(words))
         following = Signal(range(words), init=1)
         output = Signal(self.shape, reset_less=not self.blank)

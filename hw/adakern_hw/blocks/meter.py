@@ -2,10 +2,10 @@
 
 from amaranth import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .delay import DelayLine
+from .ram import Queue
 
 COUNTER_BITS = 32
 
@@ -50,21 +50,21 @@ class MapMeter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.late = late = DelayLine(1, self.pipeline, blank=True)
-        m.submodules.starts = starts = SyncFIFOBuffered(width=2 * COUNTER_BITS, depth=max(self.flights, 3))
+        m.submodules.starts = starts = Queue(2 * COUNTER_BITS, max(self.flights, 3))
         now = Signal(COUNTER_BITS)
         stalls = Signal(COUNTER_BITS)
         late_stalls = Signal(COUNTER_BITS)
         m.d.comb += [
             late.advance.eq(1),
             late.input.eq(self.stalled),
-            starts.w_data.eq(stalls << COUNTER_BITS | now),
-            starts.w_en.eq(self.first),
-            starts.r_en.eq(self.answered),
+            starts.input.payload.eq(stalls << COUNTER_BITS | now),
+            starts.input.valid.eq(self.first),
+            starts.output.ready.eq(self.answered),
         ]
         m.d.sync += [
             now.eq(now + 1),
-            self.cycles.eq(now - starts.r_data[:COUNTER_BITS]),
-            self.stalls.eq(late_stalls - starts.r_data[COUNTER_BITS:]),
+            self.cycles.eq(now - starts.output.payload[:COUNTER_BITS]),
+            self.stalls.eq(late_stalls - starts.output.payload[COUNTER_BITS:]),
         ]
         with m.If(self.stalled):
             m.d.sync += stalls.eq(stalls + 1)

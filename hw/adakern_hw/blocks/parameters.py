@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from amaranth import Cat, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec.network import ConvShape, Fold
 from adakern_spec.parameters import Field, record_size
+
+from .ram import Ram
 
 BYTES = stream.Signature(unsigned(8))
 """Parameter bytes."""
@@ -142,8 +143,8 @@ class RecordStore(wiring.Component):
             with m.If(lane[-1]):
                 m.d.sync += address.eq(Mux(address == self.depth - 1, 0, address + 1))
         for index in range(self.lanes):
-            m.submodules[f"memory_{index}"] = memory = Memory(shape=self.layout, depth=self.depth, init=[])
-            write, read = memory.write_port(), memory.read_port()
+            m.submodules[f"memory_{index}"] = memory = Ram(self.layout, self.depth)
+            write, read = memory.write, memory.read
             m.d.comb += [
                 write.addr.eq(address),
                 write.data.eq(record),
@@ -202,8 +203,8 @@ class WeightStore(wiring.Component):
                 with m.If(lane[-1]):
                     m.d.sync += base.eq(Mux(base == self.depth - steps, 0, base + steps))
         for index in range(fold.pe):
-            m.submodules[f"memory_{index}"] = memory = Memory(shape=self.word, depth=self.depth, init=[])
-            write, read = memory.write_port(), memory.read_port()
+            m.submodules[f"memory_{index}"] = memory = Ram(self.word, self.depth)
+            write, read = memory.write, memory.read
             m.d.comb += [
                 write.addr.eq(address),
                 write.data.eq(word),

@@ -2,7 +2,6 @@
 
 from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import cycles
@@ -16,6 +15,7 @@ from ..blocks.meter import COUNTER_BITS, MapMeter
 from ..blocks.multiplier import MultiplierRow
 from ..blocks.parameters import BYTES, ParameterRouter
 from ..blocks.pixels import input_layout
+from ..blocks.ram import Queue
 from ..blocks.scale import GlobalAverage, KernelSize, ScaleHead
 from ..blocks.sequencer import Sequencer
 from ..fixed import shape_of
@@ -133,7 +133,7 @@ class SpnEngine(wiring.Component):
         """Collect the answer, measure the map, queue the result; keep count of the maps under way."""
         flights = cycles.flights(self.shape, self.folds)
         m.submodules.meter = meter = MapMeter(cycles.pipeline_latency(self.shape, self.folds), flights)
-        m.submodules.queue = queue = SyncFIFOBuffered(width=RESULT_LAYOUT.size, depth=flights)
+        m.submodules.queue = queue = Queue(RESULT_LAYOUT, flights)
         result = Signal(RESULT_LAYOUT)
         scales = Signal.like(result.scales.as_value(), reset_less=True)
         kernels = Signal.like(result.kernels.as_value(), reset_less=True)
@@ -148,12 +148,10 @@ class SpnEngine(wiring.Component):
             result.stalls.eq(meter.stalls),
             result.scales.as_value().eq(scales),
             result.kernels.as_value().eq(kernels),
-            queue.w_data.eq(result),
-            queue.w_en.eq(finished),
-            self.results.payload.as_value().eq(queue.r_data),
-            self.results.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.results.ready),
+            queue.input.payload.eq(result),
+            queue.input.valid.eq(finished),
         ]
+        wiring.connect(m, queue.output, wiring.flipped(self.results))
         m.d.sync += finished.eq(meter.answered)
         with m.If(kernel.sizes.valid):
             m.d.sync += second.eq(~second)

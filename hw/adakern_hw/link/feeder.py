@@ -1,11 +1,13 @@
 """Bytes of maps on their way to the engine."""
 
 from amaranth import Cat, Module, Shape, Signal, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec.network import ConvShape
 from adakern_spec.numbers import ACTIVATION_BITS
+
+from ..blocks.ram import Queue
 
 
 class PixelFeeder(wiring.Component):
@@ -40,13 +42,13 @@ class PixelFeeder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.buffer = buffer = fifo.SyncFIFOBuffered(width=ACTIVATION_BITS, depth=self.DEPTH)
-        wiring.connect(m, wiring.flipped(self.bytes), buffer.w_stream)
+        m.submodules.buffer = buffer = Queue(unsigned(ACTIVATION_BITS), self.DEPTH)
+        wiring.connect(m, wiring.flipped(self.bytes), buffer.input)
         gathered = Signal(ACTIVATION_BITS * self.channels, reset_less=True)
         count = Signal(range(self.channels))
         full = Signal()
         emit = Signal()
-        byte = buffer.r_stream
+        byte = buffer.output
         m.d.comb += [
             emit.eq(full & (self.pixels.ready | ~self.pixels.valid)),
             byte.ready.eq(~full | emit),

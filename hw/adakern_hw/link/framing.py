@@ -1,12 +1,13 @@
 """Frames on the byte stream: COBS, header, CRC-32C (docs/protocol.md, "Frame")."""
 
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.crc import Algorithm, Parameters
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
 
+from ..blocks.ram import Ram
 from .layouts import HEADER, LINE_BYTE, PACKET_BYTE, PAYLOAD_BYTE
 
 COBS_FULL = 0xFF
@@ -171,9 +172,8 @@ class FrameSender(wiring.Component):
         assert self.LONGEST < COBS_FULL
         m = Module()
         m.submodules.crc = crc = crc_parameters().create()
-        m.submodules.buffer = buffer = memory.Memory(shape=8, depth=self.LONGEST, init=[])
-        write = buffer.write_port()
-        read = buffer.read_port()
+        m.submodules.buffer = buffer = Ram(8, self.LONGEST)
+        write, read = buffer.write, buffer.read
 
         # Encoder: one byte per cycle into the buffer. `code` is where the open group's code goes.
         value = Signal(8)

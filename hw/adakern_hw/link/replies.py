@@ -1,11 +1,12 @@
 """Replies: one per slot, kept until the slot is used again (docs/protocol.md, "Replies")."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
 
+from ..blocks.ram import Ram
 from .layouts import ACCEPTED, EPOCH, HEADER, PACKET_BYTE, REPLY_LENGTH, REPLY_PART, SEQUENCE, SLOT, STATUS
 
 
@@ -48,18 +49,14 @@ class ReplyStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         slots = protocol.WINDOW
-        m.submodules.payloads = payloads = memory.Memory(
-            shape=8, depth=slots * protocol.REPLY_PAYLOAD_MAX, init=[]
+        m.submodules.payloads = payloads = Ram(8, slots * protocol.REPLY_PAYLOAD_MAX)
+        m.submodules.requests = requests = Ram(data.StructLayout({"type": 8, "sequence": SEQUENCE}), slots)
+        m.submodules.outcomes = outcomes = Ram(
+            data.StructLayout({"status": STATUS, "length": REPLY_LENGTH}), slots
         )
-        m.submodules.requests = requests = memory.Memory(
-            shape=data.StructLayout({"type": 8, "sequence": SEQUENCE}), depth=slots, init=[]
-        )
-        m.submodules.outcomes = outcomes = memory.Memory(
-            shape=data.StructLayout({"status": STATUS, "length": REPLY_LENGTH}), depth=slots, init=[]
-        )
-        name, name_read = requests.write_port(), requests.read_port()
-        outcome, outcome_read = outcomes.write_port(), outcomes.read_port()
-        write, read = payloads.write_port(), payloads.read_port()
+        name, name_read = requests.write, requests.read
+        outcome, outcome_read = outcomes.write, outcomes.read
+        write, read = payloads.write, payloads.read
         index_bits = (protocol.REPLY_PAYLOAD_MAX - 1).bit_length()
 
         # Collect.

@@ -1,11 +1,12 @@
 """Results of the engine on their way into replies."""
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
 
+from ..blocks.ram import Queue
 from ..engines.spn import RESULT_LAYOUT
 from .fields import RecordWriter
 from .layouts import PENDING, REPLY_PART
@@ -57,15 +58,11 @@ class ResultCollector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=PENDING.size, depth=protocol.WINDOW)
+        m.submodules.queue = queue = Queue(PENDING, protocol.WINDOW)
         m.submodules.writer = writer = self._writer
         wiring.connect(m, writer.parts, wiring.flipped(self.parts))
-        m.d.comb += [
-            queue.w_data.eq(self.jobs.payload),
-            queue.w_en.eq(self.jobs.valid),
-            self.jobs.ready.eq(queue.w_rdy),
-        ]
-        head = data.View(PENDING, queue.r_data)
+        wiring.connect(m, wiring.flipped(self.jobs), queue.input)
+        head = queue.output.payload
         # A copy: an abort may reset the engine while the reply is written.
         result = Signal(RESULT_LAYOUT, reset_less=True)
         values = writer.values.result
@@ -88,12 +85,12 @@ class ResultCollector(wiring.Component):
         written = Signal()
         m.d.comb += [
             written.eq(self.parts.valid & self.parts.ready & self.parts.payload.final),
-            self.idle.eq(queue.level == 0),
+            self.idle.eq(queue.empty),
         ]
         m.d.sync += [self.expired.eq(0), self.finished.eq(0), timer.eq(0)]
         with m.FSM():
             with m.State("WAIT"):
-                with m.If(queue.r_rdy):
+                with m.If(queue.output.valid):
                     m.d.comb += [
                         writer.start.valid.eq(self.results.valid | flushing),
                         writer.start.payload.record.eq(
@@ -111,11 +108,11 @@ class ResultCollector(wiring.Component):
                         m.d.sync += self.expired.eq(1)
                     with m.Else():
                         m.d.sync += timer.eq(timer + ~self.stalled)
-                with m.Elif(queue.level == 0):
+                with m.Elif(queue.empty):
                     m.d.sync += flushing.eq(0)
             with m.State("WRITE"):
                 with m.If(written):
-                    m.d.comb += queue.r_en.eq(1)
+                    m.d.comb += queue.output.ready.eq(1)
                     m.d.sync += self.finished.eq(~failed)
                     m.next = "WAIT"
         with m.If(self.abort):

@@ -1,9 +1,10 @@
 """Parameter store: the committed block's bytes, written, read back and checked over the link."""
 
 from amaranth import Module, Signal, unsigned
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..blocks.ram import Ram
 from .framing import crc_parameters
 
 
@@ -53,8 +54,8 @@ class ParameterStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.block = block = memory.Memory(shape=8, depth=self.size, init=[])
-        write, read = block.write_port(), block.read_port()
+        m.submodules.block = block = Ram(8, self.size)
+        write, read = block.write, block.read
         m.submodules.crc = crc = crc_parameters().create()
         m.d.comb += [
             write.en.eq(self.write.valid),

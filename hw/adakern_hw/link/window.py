@@ -1,11 +1,12 @@
 """Window of requests: acceptance, payload buffers, execution order (docs/protocol.md, "Sequence")."""
 
 from amaranth import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
 
+from ..blocks.ram import Ram
 from .layouts import ACCEPTED, EPOCH, HEADER, INDEX, LENGTH, PAYLOAD_BYTE, REQUEST, SEQUENCE, SLOT
 
 
@@ -69,12 +70,12 @@ class RequestWindow(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         size, buffers = protocol.PAYLOAD_MAX, protocol.WINDOW + 1
-        m.submodules.payloads = payloads = memory.Memory(shape=8, depth=size * buffers, init=[])
-        m.submodules.records = records = memory.Memory(
-            shape=data.StructLayout({"type": 8, "length": LENGTH}), depth=protocol.WINDOW, init=[]
+        m.submodules.payloads = payloads = Ram(8, size * buffers)
+        m.submodules.records = records = Ram(
+            data.StructLayout({"type": 8, "length": LENGTH}), protocol.WINDOW
         )
-        write, read = payloads.write_port(), payloads.read_port()
-        store, fetch = records.write_port(), records.read_port()
+        write, read = payloads.write, payloads.read
+        store, fetch = records.write, records.read
 
         # Buffer that is received into, and those of the slots: always a permutation.
         scratch = Signal(range(buffers), init=protocol.WINDOW)

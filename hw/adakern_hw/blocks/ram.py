@@ -1,0 +1,129 @@
+"""Memories: the one block RAM that all blocks use, and a queue on top of it."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import Shape, ShapeLike
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory, ReadPort, WritePort
+from amaranth.lib.wiring import In, Out
+
+from adakern_spec.cycles import FIFO_LATENCY
+
+UNINITIALISED = "uninitialised"
+"""Attribute of a register whose initial value does not matter; `SYNTHESIS` acts on it."""
+
+SYNTHESIS = f"setattr -unset init a:{UNINITIALISED}"
+"""Yosys command ahead of synthesis, so that a block RAM needs no logic that clears its output."""
+
+
+class Ram(wiring.Component):
+    """Memory with a write port and a read port of the same clock.
+
+    Preconditions, for block RAMs promise neither and logic that would costs more than the memory: a word
+    that is read while it is written is not used, nor the output before the first read.
+
+    Latency: 1 cycle to read; a word can be read from the cycle after its write.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of a word.
+    depth : int
+    style : str
+        Memory to use, as in Yosys' ``ram_style``; by default the cheapest.
+
+    Members
+    -------
+    write : In(WritePort)
+    read : In(ReadPort)
+        Keeps its data while ``en`` is 0, which is 1 by default.
+    """
+
+    def __init__(self, shape: ShapeLike, depth: int, style: str | None = None) -> None:
+        self.shape = shape
+        self.depth = depth
+        self.style = style
+        bits = (depth - 1).bit_length()
+        super().__init__(
+            {
+                "write": In(WritePort.Signature(addr_width=bits, shape=shape)),
+                "read": In(ReadPort.Signature(addr_width=bits, shape=shape)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        attributes = {"no_rw_check": 1} | ({} if self.style is None else {"ram_style": self.style})
+        m.submodules.words = words = Memory(shape=self.shape, depth=self.depth, init=[], attrs=attributes)
+        write, read = words.write_port(), words.read_port(domain="comb")
+        # Yosys makes this register that of the block RAM.
+        data = Signal(Shape.cast(self.shape), reset_less=True, attrs={UNINITIALISED: 1})
+        m.d.comb += [
+            write.addr.eq(self.write.addr),
+            write.data.eq(self.write.data),
+            write.en.eq(self.write.en),
+            read.addr.eq(self.read.addr),
+        ]
+        with m.If(self.read.en):
+            m.d.sync += data.eq(read.data)
+        m.d.comb += self.read.data.eq(data)
+        return m
+
+
+class Queue(wiring.Component):
+    """First in, first out.
+
+    Latency: `cycles.FIFO_LATENCY` from the input of an empty queue to its output, one word per cycle.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+    depth : int
+        Words that it holds, at least 3: that of the output and the memory's.
+
+    Members
+    -------
+    input : In(stream of shape)
+    output : Out(stream of shape)
+    empty : Out(1)
+    """
+
+    latency = FIFO_LATENCY
+
+    def __init__(self, shape: ShapeLike, depth: int) -> None:
+        self.shape = shape
+        self.depth = depth
+        super().__init__(
+            {
+                "input": In(stream.Signature(shape)),
+                "output": Out(stream.Signature(shape)),
+                "empty": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        words = self.depth - 1
+        m.submodules.ram = ram = Ram(self.shape, words)
+        level = Signal(range(words + 1))
+        tail, head = Signal(range(words)), Signal(range(words))
+        stored, fetched = Signal(), Signal()
+        m.d.comb += [
+            self.input.ready.eq(level != words),
+            stored.eq(self.input.valid & self.input.ready),
+            fetched.eq((level != 0) & (~self.output.valid | self.output.ready)),
+            self.empty.eq((level == 0) & ~self.output.valid),
+            ram.write.addr.eq(tail),
+            ram.write.data.eq(self.input.payload),
+            ram.write.en.eq(stored),
+            ram.read.addr.eq(head),
+            ram.read.en.eq(fetched),
+            self.output.payload.eq(ram.read.data),
+        ]
+        m.d.sync += level.eq(level + stored - fetched)
+        with m.If(stored):
+            m.d.sync += tail.eq(Mux(tail == words - 1, 0, tail + 1))
+        with m.If(fetched):
+            m.d.sync += [head.eq(Mux(head == words - 1, 0, head + 1)), self.output.valid.eq(1)]
+        with m.Elif(self.output.ready):
+            m.d.sync += self.output.valid.eq(0)
+        return m
