@@ -1,6 +1,6 @@
 """Adapter from the spec's number formats to Amaranth shapes; the only one."""
 
-from amaranth import Mux, Shape, Value, signed, unsigned
+from amaranth import Const, Mux, Shape, Value, signed, unsigned
 
 from adakern_spec.numbers import Format, bits_for
 
@@ -25,3 +25,20 @@ def clamp(value: Value, low: Value | int, high: Value | int) -> Value:
 def saturate(value: Value, fmt: Format) -> Value:
     """Nearest integer that ``fmt`` holds."""
     return clamp(value, fmt.min, fmt.max)
+
+
+def times(value: Value, factor: int) -> Value:
+    """``value * factor`` from shifts and additions; of a product Yosys makes a DSP block.
+
+    The digits of ``factor`` are -1, 0 and 1, no two neighbours other than 0: the fewest terms.
+    """
+    total: Value = Const(0, 1)
+    shift = 0
+    while factor:
+        if factor % 2:
+            digit = 2 - factor % 4
+            total = total + (value << shift) if digit == 1 else total - (value << shift)
+            factor -= digit
+        factor //= 2
+        shift += 1
+    return total

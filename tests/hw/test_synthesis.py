@@ -105,6 +105,14 @@ def test_block(name, family):
 
 
 @pytest.mark.parametrize("family", COMMANDS)
+def test_size_of_a_map_takes_no_multiplier(family):
+    shape = SpnShape((7, 2, 2), 13, max_length=4095)
+    identity = top.identity(shape, FOLDS, CLOCK)
+    result = synthesise(dispatcher.Dispatcher(shape, identity, 1 << 20), family)
+    assert result.cells["dsps"] == 0
+
+
+@pytest.mark.parametrize("family", COMMANDS)
 def test_top_with_the_multipliers_of_the_family(family):
     row, shared = ROWS[family]
     device = top.UartTop(SHAPE, FOLDS, CLOCK, BAUD, engine=SpnEngine(SHAPE, FOLDS, row))

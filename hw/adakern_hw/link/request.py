@@ -9,6 +9,7 @@ from adakern_spec.numbers import LENGTH_BITS
 from adakern_spec.parameters import block_size
 from adakern_spec.protocol import Field, Request
 
+from ..fixed import times
 from .layouts import LENGTH, SLOT, record_layout
 
 ARGUMENTS: dict[Request, tuple[tuple[Field, ...], bool]] = {
@@ -102,7 +103,7 @@ class RequestInHand:
                 )
             ),
             self.bad_job.eq((self.job.length == 0) | (self.job.length > self.shape.max_length)),
-            self.map_bytes.eq(self.job.length[:LENGTH_BITS] * self.shape.map_bytes(1)),
+            self.map_bytes.eq(times(self.job.length[:LENGTH_BITS], self.shape.map_bytes(1))),
         ]
 
     def _reaches_beyond(self, first, size):
