@@ -55,7 +55,7 @@ class Order:
 
     def device(self) -> UartTop:
         """The accelerator with the multipliers of the part."""
-        engine = SpnEngine(self.shape, self.folds, self.board.family.multiplier)
+        engine = SpnEngine(self.shape, self.folds, self.board.rows(self.shape, self.folds))
         return UartTop(self.shape, self.folds, self.clock_hz, self.board.baud, engine=engine)
 
 

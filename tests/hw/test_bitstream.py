@@ -9,11 +9,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_hw.bitstream import Order, build, prepare, write_sources
+from adakern_hw.blocks.dsp import Ecp5MultiplierRow
+from adakern_hw.blocks.multiplier import LogicMultiplierRow
 from adakern_hw.boards import BOARDS, BoardError, find_board
 from adakern_hw.boards.board import Capacity
 from adakern_hw.hierarchy import UNNAMED, Hierarchy
 from adakern_hw.timing import TimingError, read_timing
 from adakern_hw.toolchain import ToolError
+from adakern_spec import cycles
 from adakern_spec.network import REFERENCE, Fold, SpnShape
 
 SLOW_CLOCK = {"icebreaker": 18_000_000, "icepi-zero": 50_000_000}
@@ -233,6 +236,26 @@ def test_folds_fill_the_dsp_blocks_and_no_faster_ones_fit(board):
 
 def test_reference_takes_144_multipliers_and_9_cycles_on_the_largest_board():
     assert find_board("ulx3s-85f").folds(REFERENCE) == (Fold(8, 8), Fold(8, 8), Fold(2, 8))
+
+
+@pytest.mark.parametrize("name", ["ulx3s-85f", "icepi-zero"])
+def test_4_bit_weights_nearly_double_the_throughput_of_an_ecp5(name):
+    board, narrow = find_board(name), dataclasses.replace(REFERENCE, weight_bits=4)
+    wide_folds, folds = board.folds(REFERENCE), board.folds(narrow)
+    assert board.dsps(narrow, folds) <= board.capacity.dsps
+    assert 1.9 * cycles.interval(narrow, folds, 128) <= cycles.interval(REFERENCE, wide_folds, 128)
+
+
+def test_only_4_bit_weights_that_lack_a_dsp_block_are_multiplied_in_logic():
+    board, narrow = find_board("ulx3s-85f"), dataclasses.replace(REFERENCE, weight_bits=4)
+    folds = (Fold(8, 18), Fold(8, 18), Fold(2, 18))
+    dsp = Ecp5MultiplierRow
+    assert board.rows(narrow, folds) == (dsp, dsp, LogicMultiplierRow)
+    assert board.rows(REFERENCE, folds) == (dsp,) * 3
+    roomy = dataclasses.replace(board, capacity=dataclasses.replace(board.capacity, dsps=162))
+    assert roomy.rows(narrow, folds) == (dsp,) * 3
+    crowded = dataclasses.replace(board, capacity=dataclasses.replace(board.capacity, luts=40_000))
+    assert crowded.rows(narrow, folds) == (dsp,) * 3
 
 
 def test_unknown_board_names_those_there_are():

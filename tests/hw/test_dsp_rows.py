@@ -17,7 +17,7 @@ from amaranth import signed, unsigned
 from amaranth.back import rtlil
 
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
-from adakern_hw.blocks.multiplier import MultiplierRow
+from adakern_hw.blocks.multiplier import LogicMultiplierRow, MultiplierRow
 from adakern_hw.toolchain import Workshop
 
 LANES = 3
@@ -183,7 +183,7 @@ def test_rows_multiply_every_corner_exactly(row, a_signed, b_bits, channels, tmp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("a_signed", [False, True])
-@pytest.mark.parametrize("row", [MultiplierRow, Ecp5MultiplierRow])
+@pytest.mark.parametrize("row", [MultiplierRow, LogicMultiplierRow, Ecp5MultiplierRow])
 def test_two_products_of_4_bit_weights_are_exact_for_all_operands(row, a_signed, tmp_path):
     """Two weights times one value: all 65,536 combinations."""
     component = row(1, 2, signed(8) if a_signed else unsigned(8), signed(4))

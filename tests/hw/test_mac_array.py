@@ -5,7 +5,7 @@ from amaranth import Signal, signed, unsigned
 
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow
 from adakern_hw.blocks.macs import MacArray
-from adakern_hw.blocks.multiplier import AdderTree, MultiplierRow
+from adakern_hw.blocks.multiplier import AdderTree, LogicMultiplierRow, MultiplierRow
 from adakern_sim.streams import Bench, plain
 from adakern_spec.network import ConvShape, Fold
 
@@ -76,18 +76,21 @@ class SimulatedRow(Ecp5MultiplierRow):
         m.d.comb += product.eq(value)
 
 
-@pytest.mark.parametrize("row", [MultiplierRow, SimulatedRow])
+SWEEP = [
+    (ConvShape(2, 4), Fold(2, 6)),
+    (ConvShape(2, 2), Fold(2, 18)),
+    (ConvShape(3, 2, kernel=1, input_signed=True), Fold(1, 1)),
+    (ConvShape(4, 2, weight_bits=4), Fold(2, 3)),
+    (ConvShape(1, 6, weight_bits=4, input_signed=True), Fold(3, 9)),
+    (ConvShape(2, 4, kernel=1, weight_bits=4), Fold(4, 1)),
+    (ConvShape(2, 2, weight_bits=4), Fold(1, 6)),
+]
+
+
 @pytest.mark.parametrize(
-    ("shape", "fold"),
-    [
-        (ConvShape(2, 4), Fold(2, 6)),
-        (ConvShape(2, 2), Fold(2, 18)),
-        (ConvShape(3, 2, kernel=1, input_signed=True), Fold(1, 1)),
-        (ConvShape(4, 2, weight_bits=4), Fold(2, 3)),
-        (ConvShape(1, 6, weight_bits=4, input_signed=True), Fold(3, 9)),
-        (ConvShape(2, 4, kernel=1, weight_bits=4), Fold(4, 1)),
-        (ConvShape(2, 2, weight_bits=4), Fold(1, 6)),
-    ],
+    ("shape", "fold", "row"),
+    [(*case, row) for case in SWEEP for row in (MultiplierRow, SimulatedRow)]
+    + [(*case, LogicMultiplierRow) for case in SWEEP if case[0].weight_bits == LogicMultiplierRow.BITS],
 )
 def test_sums_of_masked_windows_come_when_published(shape, fold, row):
     chance = random.Random(shape.elements)

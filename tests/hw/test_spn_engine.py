@@ -6,6 +6,7 @@ from amaranth import ResetInserter, Signal
 
 from adakern.parameters import SpnParameters
 from adakern.reference.spn import run_spn
+from adakern_hw.blocks.multiplier import MultiplierRow
 from adakern_hw.engines.spn import SpnEngine
 from adakern_sim.pixels import pixels
 from adakern_sim.streams import Bench
@@ -192,6 +193,9 @@ def test_reset_in_the_middle_of_a_map_then_a_right_answer():
     assert idle == [1, 0] * 4
 
 
-def test_an_engine_wants_one_fold_per_stage():
-    with pytest.raises(ShapeError, match="give one for each of 2 stages"):
-        SpnEngine(SWEEP[0][0], (Fold(1, 1),))
+def test_an_engine_wants_one_fold_and_one_kind_of_multiplier_per_stage():
+    shape, folds = SWEEP[0]
+    with pytest.raises(ShapeError, match="1 folds; give one for each of 2 stages"):
+        SpnEngine(shape, folds[:1])
+    with pytest.raises(ShapeError, match="1 multipliers; give one for each of 2 stages"):
+        SpnEngine(shape, folds, (MultiplierRow,))

@@ -1,6 +1,7 @@
 """Every block and the top synthesise for both device families; what they take is recorded."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -104,6 +105,23 @@ def test_block(name, family):
     assert result.cells["luts"] + result.cells["registers"] > 0
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_two_products_with_4_bit_weights_share_a_multiplier(channels):
+    array = macs.MacArray(ConvShape(2, channels, weight_bits=4), Fold(channels, 6), Ecp5MultiplierRow)
+    result = synthesise(array, "ecp5")
+    assert not result.unmapped
+    assert result.cells["dsps"] == 6 * math.ceil(channels / 2)
+
+
+@pytest.mark.parametrize("signed_values", [False, True])
+def test_products_from_logic_take_no_multiplier_and_what_they_say(signed_values):
+    row = multiplier.LogicMultiplierRow(3, 2, signed(8) if signed_values else unsigned(8), signed(4))
+    cells = synthesise(row, "ecp5").cells
+    assert cells["dsps"] == 0
+    # A carry cell takes two look-up tables.
+    assert cells["luts"] + 2 * cells["carries"] <= 6 * multiplier.LogicMultiplierRow.LUTS
+
+
 @pytest.mark.parametrize("family", COMMANDS)
 def test_size_of_a_map_takes_no_multiplier(family):
     shape = SpnShape((7, 2, 2), 13, max_length=4095)
@@ -115,7 +133,7 @@ def test_size_of_a_map_takes_no_multiplier(family):
 @pytest.mark.parametrize("family", COMMANDS)
 def test_top_with_the_multipliers_of_the_family(family):
     row, shared = ROWS[family]
-    device = top.UartTop(SHAPE, FOLDS, CLOCK, BAUD, engine=SpnEngine(SHAPE, FOLDS, row))
+    device = top.UartTop(SHAPE, FOLDS, CLOCK, BAUD, engine=SpnEngine(SHAPE, FOLDS, (row,) * len(FOLDS)))
     result = synthesise(device, family)
     record("uart top", family, result.cells)
     assert not result.unmapped

@@ -1,6 +1,6 @@
 """Multipliers and the adder tree behind them."""
 
-from amaranth import Cat, Const, Module, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import Shape
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -81,6 +81,36 @@ class MultiplierRow(wiring.Component):
                     self.product, name=f"product_{channel}_{lane}", reset_less=True, attrs={"keep": 1}
                 )
                 m.d.sync += product.eq(a[lane] * b[channel][lane])
+                m.d.comb += self.products[channel][lane].eq(product)
+
+
+class LogicMultiplierRow(MultiplierRow):
+    """Products with 4-bit weights from look-up tables and carry chains, at the latency of a DSP block.
+
+    a·w = (a·w0 + 2·a·w1) + 4·(a·w2 - 2·a·w3) with the bits of the weight.
+    """
+
+    BITS = 4
+    """Bits of the weights that it is for."""
+
+    LUTS = 66
+    """Look-up tables of four inputs for a product with 8 bits, those of the carry chains included (ECP5)."""
+
+    @classmethod
+    def blocks(cls, lanes: int, channels: int, a: Shape, b: Shape) -> int:
+        return 0
+
+    def multiply(self, m: Module) -> None:
+        a, b = (Signal.like(port, reset_less=True) for port in (self.a, self.b))
+        m.d.sync += [a.eq(self.a), b.eq(self.b)]
+        for channel in range(self.channels):
+            for lane in range(self.lanes):
+                weight, name = b[channel][lane], f"{channel}_{lane}"
+                part = [Mux(weight[bit], a[lane], 0) for bit in range(self.BITS)]
+                sums = [part[0] + (part[1] << 1), part[2] - (part[3] << 1)]
+                low, high = (Signal.like(total, name=f"sum_{name}", reset_less=True) for total in sums)
+                product = Signal(self.product, name=f"product_{name}", reset_less=True)
+                m.d.sync += [low.eq(sums[0]), high.eq(sums[1]), product.eq(low + (high << 2))]
                 m.d.comb += self.products[channel][lane].eq(product)
 
 

@@ -1,6 +1,6 @@
 """What a board and its FPGA offer to a build."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from amaranth.build import Platform
@@ -9,6 +9,7 @@ from adakern_spec.errors import AdakernError
 from adakern_spec.network import ConvShape, Fold, SpnShape
 
 from ..blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
+from ..blocks.multiplier import LogicMultiplierRow, MultiplierRow
 from ..fixed import shape_of
 from .pll import Ecp5Pll, Ice40Pll, Pll, find_pll
 
@@ -29,7 +30,7 @@ class Family:
     """
 
     name: str
-    multiplier: type[Ecp5MultiplierRow] | type[Ice40MultiplierRow]
+    multiplier: type[MultiplierRow]
     pll: type[Ecp5Pll] | type[Ice40Pll]
     synthesis: tuple[str, ...]
     place_and_route: str
@@ -75,6 +76,9 @@ ICE40 = Family(
     least=8_085,
 )
 
+LOGIC_SHARE = 1 / 32
+"""Most of a part's look-up tables that multipliers may take beside its DSP blocks."""
+
 
 @dataclass(frozen=True)
 class Capacity:
@@ -116,14 +120,26 @@ class Board:
         """PLL setting for ``clock`` Hz; ClockError if there is none."""
         return find_pll(self.family.pll, self.oscillator, clock)
 
+    def rows(self, shape: SpnShape, folds: tuple[Fold, ...]) -> tuple[type[MultiplierRow], ...]:
+        """The multipliers of each stage: DSP blocks, where there are enough.
+
+        Where there are not, stages with 4-bit weights take logic, those with the fewest products first,
+        as long as it is no more than LOGIC_SHARE of the part.
+        """
+        rows: list[type[MultiplierRow]] = [self.family.multiplier] * len(folds)
+        spare = int(self.capacity.luts * LOGIC_SHARE) // LogicMultiplierRow.LUTS
+        for index in sorted(range(len(folds)), key=lambda index: folds[index].multipliers):
+            products = folds[index].multipliers
+            if _blocks(rows, shape, folds) <= self.capacity.dsps or products > spare:
+                break
+            if shape.weight_bits == LogicMultiplierRow.BITS:
+                rows[index] = LogicMultiplierRow
+                spare -= products
+        return tuple(rows)
+
     def dsps(self, shape: SpnShape, folds: tuple[Fold, ...]) -> int:
         """DSP blocks that the multipliers of ``folds`` take; different stages share none."""
-        return sum(self._dsps(stage, fold) for stage, fold in zip(shape.stages, folds, strict=True))
-
-    def _dsps(self, stage: ConvShape, fold: Fold) -> int:
-        return self.family.multiplier.blocks(
-            fold.simd, fold.pe, shape_of(stage.input_format), shape_of(stage.weight_format)
-        )
+        return _blocks(self.rows(shape, folds), shape, folds)
 
     def folds(self, shape: SpnShape, multipliers: int | None = None) -> tuple[Fold, ...]:
         """The fastest folds that the part's DSP blocks, and ``multipliers`` if given, allow.
@@ -145,7 +161,7 @@ class Board:
             if not all(fast):
                 continue
             chosen = tuple(
-                min(folds, key=lambda fold: (self._dsps(stage, fold), fold.multipliers, -fold.pe))
+                _cheapest(self.family.multiplier, stage, folds)
                 for stage, folds in zip(shape.stages, fast, strict=True)
             )
             within = multipliers is None or sum(fold.multipliers for fold in chosen) <= multipliers
@@ -157,6 +173,22 @@ class Board:
             self.name,
             "allow more multipliers or use a larger board",
         )
+
+
+def _blocks(rows: Sequence[type[MultiplierRow]], shape: SpnShape, folds: tuple[Fold, ...]) -> int:
+    """DSP blocks of stages with these multipliers."""
+    return sum(
+        _stage_blocks(row, stage, fold) for row, stage, fold in zip(rows, shape.stages, folds, strict=True)
+    )
+
+
+def _stage_blocks(row: type[MultiplierRow], stage: ConvShape, fold: Fold) -> int:
+    return row.blocks(fold.simd, fold.pe, shape_of(stage.input_format), shape_of(stage.weight_format))
+
+
+def _cheapest(row: type[MultiplierRow], stage: ConvShape, folds: list[Fold]) -> Fold:
+    """The fold of the fewest DSP blocks, then multipliers; the most channels at a time among equals."""
+    return min(folds, key=lambda fold: (_stage_blocks(row, stage, fold), fold.multipliers, -fold.pe))
 
 
 def _folds(stage: ConvShape) -> list[Fold]:

@@ -44,8 +44,8 @@ class SpnEngine(wiring.Component):
     shape : SpnShape
     folds : tuple of Fold
         One per stage.
-    multiplier : subclass of MultiplierRow
-        The device's multipliers.
+    multipliers : subclasses of MultiplierRow
+        Those of each stage; plain ones if not given.
 
     Members
     -------
@@ -63,15 +63,19 @@ class SpnEngine(wiring.Component):
     """
 
     def __init__(
-        self, shape: SpnShape, folds: tuple[Fold, ...], multiplier: type[MultiplierRow] = MultiplierRow
+        self,
+        shape: SpnShape,
+        folds: tuple[Fold, ...],
+        multipliers: tuple[type[MultiplierRow], ...] | None = None,
     ) -> None:
-        if len(folds) != len(shape.stages):
-            raise ShapeError(
-                f"{len(folds)} folds", "engine", f"give one for each of {len(shape.stages)} stages"
-            )
+        self.multipliers = (MultiplierRow,) * len(folds) if multipliers is None else multipliers
+        for name, given in (("folds", folds), ("multipliers", self.multipliers)):
+            if len(given) != len(shape.stages):
+                raise ShapeError(
+                    f"{len(given)} {name}", "engine", f"give one for each of {len(shape.stages)} stages"
+                )
         self.shape = shape
         self.folds = folds
-        self.multiplier = multiplier
         super().__init__(
             {
                 "jobs": In(stream.Signature(unsigned(LENGTH_BITS))),
@@ -96,8 +100,8 @@ class SpnEngine(wiring.Component):
         shape = self.shape
         m.submodules.sequencer = sequencer = Sequencer(shape, self.folds)
         stages = [
-            ConvStage(stage, fold, shape.height, self.multiplier)
-            for stage, fold in zip(shape.stages, self.folds, strict=True)
+            ConvStage(stage, fold, shape.height, multiplier)
+            for stage, fold, multiplier in zip(shape.stages, self.folds, self.multipliers, strict=True)
         ]
         m.submodules.average = average = GlobalAverage(shape)
         m.submodules.head = head = ScaleHead(shape.outputs)
