@@ -1,0 +1,107 @@
+"""Builds of a whole small network with its link by the real tools: from an artifact to a bitstream.
+
+Each is built twice as a user would, in processes with caches, folders and hash seeds of their own; the
+second takes up nothing of the first, and must give the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adakern.artifact import Artifact, save
+from adakern.parameters import SpnParameters
+from adakern_hw.boards import find_board
+from adakern_spec import cycles
+from adakern_spec.network import Fold, SpnShape
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]
+
+SHAPE = SpnShape(channels=(1, 1), height=4, max_length=255)
+MULTIPLIERS = 3
+CLOCKS = {"icepi-zero": 50.0}
+"""MHz; well below what each board reaches, so that the seed of the placement decides nothing."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one build left."""
+
+    content: bytes
+    report: dict[str, Any]
+    standard_output: dict[str, Any]
+
+
+def make(model: Path, board: str, folder: Path, hash_seed: str) -> Made:
+    """Build in a process of its own with nothing built before."""
+    folder.mkdir()
+    command = ["build", str(model), "--board", board, "--clock", str(CLOCKS[board]), "--json"]
+    options = ["--multipliers", str(MULTIPLIERS), "--out", "made.bit"]
+    outcome = subprocess.run(
+        [sys.executable, "-c", "from adakern.cli import main; main()", *command, *options],
+        cwd=folder,
+        env=os.environ | {"ADAKERN_CACHE": str(folder / "cache"), "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    report = json.loads((folder / "made.bit.json").read_text())
+    return Made((folder / "made.bit").read_bytes(), report, json.loads(outcome.stdout))
+
+
+@pytest.fixture(scope="module", params=sorted(CLOCKS))
+def builds(request, tmp_path_factory):
+    """Board, and its two builds."""
+    folder = tmp_path_factory.mktemp(request.param)
+    parameters = SpnParameters.random(SHAPE, np.random.default_rng(7))
+    save(folder / "model.safetensors", Artifact(parameters, (6, 6), {}))
+    places = (folder / "first", folder / "a second one, elsewhere")
+    return find_board(request.param), [
+        make(folder / "model.safetensors", request.param, place, hash_seed)
+        for place, hash_seed in zip(places, ("1", "271828"), strict=True)
+    ]
+
+
+def test_same_bytes_from_nothing_in_another_folder_with_another_hash_seed(builds):
+    _, (first, second) = builds
+    assert not first.standard_output["cached"]
+    assert not second.standard_output["cached"]
+    assert first.report["digest"] == second.report["digest"]
+    assert first.content == second.content
+
+
+def test_report_is_of_this_bitstream(builds):
+    board, (made, _) = builds
+    assert made.report["sha256"] == hashlib.sha256(made.content).hexdigest()
+    assert made.report["board"] == board.name
+    assert board.family.preamble in made.content[:256]
+    assert {"bitstream": "made.bit", "cached": False} | made.report == made.standard_output
+
+
+def test_clock_is_met(builds):
+    board, (made, _) = builds
+    clock = made.report["clock"]
+    assert clock["wanted_mhz"] == pytest.approx(CLOCKS[board.name], rel=5e-3)
+    assert clock["reached_mhz"] >= clock["wanted_mhz"]
+    assert clock["slack_ns"] == pytest.approx(1e3 / clock["wanted_mhz"] - 1e3 / clock["reached_mhz"])
+
+
+def test_report_agrees_with_the_network_and_with_itself(builds):
+    board, (made, _) = builds
+    network, resources = made.report["network"], made.report["resources"]
+    folds = tuple(Fold(*fold) for fold in network["folds"])
+    assert network["multipliers"] == cycles.multipliers(folds) <= MULTIPLIERS
+    assert network["cycles_per_map"] == cycles.interval(SHAPE, folds, network["length"])
+    assert resources["total"]["dsps"] == board.dsps(folds)
+    for kind, total in resources["total"].items():
+        assert sum(counts[kind] for counts in made.report["modules"].values()) == total
+    for figures in made.report["utilisation"].values():
+        assert figures["used"] <= figures["available"]
