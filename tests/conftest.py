@@ -1,7 +1,9 @@
 """Settings of every test process; a small model, small inputs, and the command line without a process."""
 
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 MAX_LENGTH = 60
 
 Cli = Callable[..., "Outcome"]
+Disk = Callable[..., Path]
 
 
 @dataclass(frozen=True)
@@ -108,3 +111,25 @@ def fasta(tmp_path: Path) -> Path:
         )
     )
     return path
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Mounts a file system of so many bytes, with mount's options, as a folder; skips where it may not."""
+    mounted: list[Path] = []
+
+    def mount(size: int, *options: str) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", ",".join((f"size={size}", *options)), "none", str(folder)]
+        if (
+            shutil.which("mount") is None
+            or subprocess.run(command, capture_output=True, check=False).returncode
+        ):
+            pytest.skip("may not mount a file system")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)

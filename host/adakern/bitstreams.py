@@ -87,7 +87,11 @@ def build_bitstream(
         shutil.rmtree(work)
         (folder / REPORT).write_text(json.dumps(report))
 
-    folder = cache.Cache(CACHE).get(cache.digest(REPORT_LAYOUT, digest), fill)
+    def waiting() -> None:
+        if status is not None:
+            status("waiting for another process that builds the same", 0.0)
+
+    folder = cache.Cache(CACHE).get(cache.digest(REPORT_LAYOUT, digest), fill, waiting)
     return Built(folder / BITSTREAM, json.loads((folder / REPORT).read_text()), cached)
 
 

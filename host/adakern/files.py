@@ -8,6 +8,27 @@ from pathlib import Path
 from adakern_spec.errors import AdakernError
 
 
+def check_writable(path: Path) -> None:
+    """Find out before a long job whether `write_atomically` could put a file at ``path``.
+
+    Raises AdakernError if ``path`` is a folder or the system refuses.
+    """
+    if path.is_dir():
+        raise AdakernError("is a folder", str(path), "name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> AdakernError:
+    return AdakernError(
+        f"cannot write ({error.strerror or error})", str(path), "free some space or choose another folder"
+    )
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Have ``write(temporary)`` fill a file beside ``path``, then put it in place in one step.
 
@@ -29,9 +50,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     except OSError as error:
-        raise AdakernError(
-            f"cannot write ({error.strerror or error})", str(path), "free some space or choose another folder"
-        ) from error
+        raise _refused(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from amaranth import ClockDomain, Module
 from amaranth.lib import io, wiring
@@ -23,7 +24,7 @@ from .floorplan import Floorplan, read_floorplan
 from .hierarchy import Hierarchy
 from .resources import Counts, count_cells
 from .timing import Timing, read_timing
-from .toolchain import Workshop, tool_version
+from .toolchain import TOOLS, ToolError, Workshop, tool_version
 from .top import UartTop
 
 TOP = "top"
@@ -187,7 +188,7 @@ def build(
     with Workshop(folder) as workshop:
         progress("synthesis")
         workshop.run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], "yosys.log")
-        netlist = json.loads((folder / NETLIST).read_text())
+        netlist = _read(folder / NETLIST, "yosys")
         modules, hierarchy = count_cells(netlist, TOP), Hierarchy.of(netlist, TOP)
         del netlist  # hundreds of megabytes that the tools can use
         _check_fit(sources.board, modules[""])
@@ -196,7 +197,7 @@ def build(
         placement.timing.check(f"{sources.board.name}, seed {placement.seed}")
         progress("packing")
         product = _pack(workshop, sources.board.family, placement.seed)
-    placed = json.loads((folder / _placed(placement.seed)).read_text())
+    placed = _read(folder / _placed(placement.seed), sources.board.family.place_and_route)
     floorplan = read_floorplan(placed, TOP, hierarchy)
     progress("done")
     return Bitstream(product, placement, modules, progress.seconds, hierarchy, floorplan)
@@ -265,7 +266,7 @@ def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
         "--timing-allow-fail",
     ]
     workshop.run(family.place_and_route, arguments, f"nextpnr.{seed}.log")
-    content = json.loads((workshop.folder / report).read_text())
+    content = _read(workshop.folder / report, family.place_and_route)
     return Placement(seed, read_timing(content), content["utilization"])
 
 
@@ -280,4 +281,19 @@ def _placed(seed: int) -> str:
 def _pack(workshop: Workshop, family: Family, seed: int) -> Path:
     product = f"{TOP}{family.product}"
     workshop.run(family.pack, [*family.pack_options, _routed(seed), product], "pack.log")
-    return workshop.folder / product
+    path = workshop.folder / product
+    if not path.exists():
+        raise _nothing_left(path, family.pack)
+    return path
+
+
+def _read(path: Path, tool: str) -> Any:
+    """JSON that a tool wrote, whole."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise _nothing_left(path, tool) from error
+
+
+def _nothing_left(path: Path, tool: str) -> ToolError:
+    return ToolError(f"left no complete {path.name}", tool, f"reinstall {TOOLS[tool].package}")

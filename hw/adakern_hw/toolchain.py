@@ -17,6 +17,19 @@ from pathlib import Path
 
 from adakern_spec.errors import AdakernError
 
+from . import keeper
+from .keeper import SIGNALLED
+
+RESERVE = 64 << 20
+"""Bytes that must stay free: the tools take no notice of a write that fails, and end as if all were well."""
+
+POLL_SECONDS = 0.5
+"""Between two looks at the free space."""
+
+
+class DiskError(AdakernError):
+    """Too little space for the tools to write to."""
+
 
 class ToolError(AdakernError):
     """A tool that is missing, too old or failed."""
@@ -90,7 +103,11 @@ def tool_version(name: str) -> str:
 
 
 class Workshop:
-    """Runs tools in a folder, several at once if need be; leaving it ends those that still run."""
+    """Runs tools in a folder, several at once if need be; leaving it ends those that still run.
+
+    Each tool has a process group of its own, so that Ctrl-C in a terminal reaches adakern alone, and a
+    keeper that ends the group with this process, however that ends.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -108,29 +125,67 @@ class Workshop:
         """End every tool that runs, start no further one."""
         with self._lock:
             self._closed = True
-            running = list(self._running)
-        for process in running:
-            process.kill()
+            for process in self._running:
+                _end(process)
 
     def run(self, name: str, arguments: Sequence[str], log: str) -> None:
-        """One tool to its end, its output in the file ``log``; ToolError with its first error line."""
-        command = [find_tool(name), *arguments]
+        """One tool to its end, its output in the file ``log``.
+
+        Raises ToolError with the tool's first error line, DiskError if less than RESERVE is free.
+        """
+        command = [sys.executable, "-I", "-S", keeper.__file__, find_tool(name), *arguments]
+        self._check_space()
         with (self.folder / log).open("wb") as output:
             with self._lock:
                 if self._closed:
                     raise ToolError("stopped", name)
                 process = subprocess.Popen(
-                    command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                    command,
+                    cwd=self.folder,
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
                 )
                 self._running.add(process)
             try:
-                status = process.wait()
+                status = self._wait(process)
             finally:
-                process.kill()
-                process.wait()
                 with self._lock:
                     self._running.discard(process)
+                    _end(process)
+                process.wait()
+        if self._closed:
+            raise ToolError("stopped", name)
+        self._check_space()
         if status:
-            lines = (self.folder / log).read_text(errors="replace").splitlines() or [f"exit status {status}"]
+            lines = (self.folder / log).read_text(errors="replace").splitlines() or [_ending(status)]
             first = next((line for line in lines if line.lower().startswith("error")), lines[-1])
             raise ToolError(first, name, "try a smaller network, fewer multipliers or another board")
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+        while True:
+            try:
+                return process.wait(POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._check_space()
+
+    def _check_space(self) -> None:
+        free = shutil.disk_usage(self.folder).free
+        if free < RESERVE:
+            raise DiskError(
+                f"disk full, {free >> 20} MiB are left",
+                str(self.folder),
+                f"free some space, {RESERVE >> 20} MiB at least beside what the build takes",
+            )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the pipe that the keeper holds on to."""
+    assert process.stdin is not None
+    process.stdin.close()
+
+
+def _ending(status: int) -> str:
+    """What the exit status of a keeper says."""
+    return f"ended by signal {status - 128}" if status > SIGNALLED else f"exit status {status}"

@@ -8,11 +8,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from adakern_spec.errors import AdakernError
 
@@ -69,25 +70,41 @@ class Cache:
         except (OSError, ValueError):
             return None
 
-    def get(self, key: str, build: Callable[[Path], None]) -> Path:
+    def get(self, key: str, build: Callable[[Path], None], waiting: Callable[[], None] | None = None) -> Path:
         """Folder of the entry; ``build(folder)`` fills it first if it is absent or damaged.
 
-        Builders of the same entry, in any process, take turns: the second finds the first one's work.
-        A build that fails or is killed leaves no entry.
+        Builders of the same entry, in any process, take turns: the second is told so by ``waiting()`` and
+        finds the first one's work. A build that fails or is killed leaves no entry.
         """
         found = self.find(key)
         if found is not None:
             return found
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / f"{key}.lock"):
+            with self._locked(key, waiting):
                 return self.find(key) or self._fill(key, build)
         except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
             raise AdakernError(
-                f"{error.strerror or error} ({error.filename})",
+                f"{error.strerror or error}{place}",
                 f"cache {self.folder}",
                 f"free the disk or set {ROOT_VARIABLE} to a writable folder",
             ) from error
+
+    @contextmanager
+    def _locked(self, key: str, waiting: Callable[[], None] | None) -> Iterator[None]:
+        """Alone with the entry, among all processes; a lock goes with the process that holds it."""
+        lock = FileLock(self.folder / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if waiting is not None:
+                waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _fill(self, key: str, build: Callable[[Path], None]) -> Path:
         """Build the entry; the lock is held, so what lies there is a dead builder's."""

@@ -5,11 +5,6 @@ Gateware and tools are replaced by ones that write a file; tests/hw/test_bitstre
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -124,36 +119,6 @@ def test_failed_build_leaves_nothing(cli, model, tools, tmp_path, monkeypatch):
     assert "125.00 MHz reached, 200.00 MHz wanted; worst path: engine.sum → engine.total" in outcome.error
     assert not out.exists()
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.suffix != ".lock" and path.is_file()]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_build_leaves_no_result(model, tmp_path, signal_number):
-    """The tool runs when the signal comes; the next build takes no notice of what was left."""
-    tool = tmp_path / "yosys"
-    tool.write_text(
-        f'#!/bin/sh\n[ "$1" = --version ] && echo Yosys 0.70 && exit\ntouch {tmp_path}/runs\nexec sleep 20\n'
-    )
-    tool.chmod(0o755)
-    out = tmp_path / "demo.bit"
-    command = ["build", str(model), "--board", "icepi-zero", "--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from adakern.cli import main; main()", *command],
-        env=os.environ | {"YOSYS": str(tool), "ADAKERN_CACHE": str(tmp_path / "cache")},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "runs").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal_number)
-    _, errors = process.communicate(timeout=60)
-    assert (tmp_path / "runs").exists(), errors
-    if signal_number == signal.SIGINT:
-        assert process.returncode == 130
-        assert "Traceback" not in errors
-    assert not out.exists()
-    assert not list((tmp_path / "cache").rglob("bitstream"))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from adakern.files import write_atomically
+from adakern.files import check_writable, write_atomically
 from adakern_spec.errors import AdakernError
 
 
@@ -56,3 +56,16 @@ def test_an_impossible_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AdakernError, match=str(tmp_path / "file" / "result.txt")):
         write_atomically(tmp_path / "file" / "result.txt", lambda temporary: None)
+
+
+def test_check_before_writing_leaves_nothing_and_makes_the_folder(tmp_path):
+    check_writable(tmp_path / "new" / "result.txt")
+    assert os.listdir(tmp_path / "new") == []
+
+
+def test_check_before_writing_refuses_a_folder_and_a_place_below_a_file(tmp_path):
+    with pytest.raises(AdakernError, match="is a folder; name a file in it"):
+        check_writable(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(AdakernError, match="cannot write"):
+        check_writable(tmp_path / "file" / "result.txt")

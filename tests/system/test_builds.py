@@ -100,7 +100,7 @@ def test_report_agrees_with_the_network_and_with_itself(builds):
     folds = tuple(Fold(*fold) for fold in network["folds"])
     assert network["multipliers"] == cycles.multipliers(folds) <= MULTIPLIERS
     assert network["cycles_per_map"] == cycles.interval(SHAPE, folds, network["length"])
-    assert resources["total"]["dsps"] == board.dsps(folds)
+    assert resources["total"]["dsps"] == board.dsps(SHAPE, folds)
     for kind, total in resources["total"].items():
         assert sum(counts[kind] for counts in made.report["modules"].values()) == total
     for figures in made.report["utilisation"].values():

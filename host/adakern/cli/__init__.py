@@ -1,13 +1,15 @@
 """Command line: ``adakern train | quantize | predict | verify | trace | estimate | build | …``.
 
 Results go to standard output, everything else to standard error. An error is one line, ``error: where:
-what; mend``, and exit status 1 (2 for a wrong command line, 130 after Ctrl-C). ADAKERN_DEBUG=1 shows
-the traceback.
+what; mend``, and exit status 1 (2 for a wrong command line, 130 after Ctrl-C, 128 and the signal's number
+after SIGTERM or SIGHUP, which end a command in the same orderly way). ADAKERN_DEBUG=1 shows the traceback.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import typer
 
@@ -19,6 +21,9 @@ from .console import Interrupted, say
 DEBUG = "ADAKERN_DEBUG"
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
+SIGNALLED = 128
+TERMINATION = ("SIGTERM", "SIGHUP")
+"""Signals that end a command as Ctrl-C does; not every operating system has both."""
 
 app = typer.Typer(
     help="Adaptive-kernel networks on open FPGAs: train, quantise, run on a simulated or real device.",
@@ -39,7 +44,19 @@ app.command("boards")(build.boards)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    received: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    for name in TERMINATION:
+        number = getattr(signal, name, None)
+        # What is ignored stays ignored: nohup.
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
+    status = run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(SIGNALLED + received[0] if received and status == INTERRUPTED else status)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,6 +64,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = app(list(arguments), prog_name="adakern", standalone_mode=False)
         sys.stdout.flush()
+        if status == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
         return status if isinstance(status, int) else 0
     except Interrupted as interruption:
         say(f"interrupted: {interruption}")

@@ -45,14 +45,16 @@ def build(
 
     from .. import artifact
     from ..bitstreams import build_bitstream
+    from ..files import check_writable
     from ..report.build_facts import model_facts
 
     target = find_board(board)
     loaded = artifact.load(model)
     hertz = None if clock is None else round(clock * MHZ)
+    path = out or Path(f"{model.stem}-{target.name}{target.family.product}")
+    check_writable(path)
     with _stages() as status:
         built = build_bitstream(loaded.shape, target, multipliers, hertz, search, status)
-    path = out or Path(f"{model.stem}-{target.name}{target.family.product}")
     options = {
         "board": target.name,
         "clock": None if clock is None else f"{clock:g}",
