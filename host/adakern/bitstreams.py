@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -28,6 +29,9 @@ REPORT_LAYOUT = "2"
 
 HEADER_SIZE = 256
 """Bytes in which a bitstream's preamble is found."""
+
+MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([^:\s]+)")
+"""What the dynamic linker says on Linux."""
 
 Status = Callable[[str, float], None]
 
@@ -104,18 +108,23 @@ def program(path: Path, board: Board) -> None:
     loader = find_tool("openFPGALoader")
     result = subprocess.run(
         [loader, "-b", board.loader, str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         check=False,
     )
-    if result.returncode:
-        if "libusb" in result.stdout and "shared librar" in result.stdout:
-            raise ToolError(
-                "needs the system's libusb-1.0", "openFPGALoader", "install it, e.g. apt install libusb-1.0-0"
-            )
-        lines = result.stdout.strip().splitlines() or [f"exit status {result.returncode}"]
-        raise ToolError(lines[-1], board.name, "connect the board, and allow access to its USB port")
+    if result.returncode == 0:
+        return
+    lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+    library = MISSING_LIBRARY.search(result.stderr)
+    if library is not None:
+        raise ToolError(
+            f"needs the system's {library[1]}",
+            "openFPGALoader",
+            "install it, e.g. apt install libftdi1-2 libusb-1.0-0",
+        )
+    raise ToolError(lines[0], board.name, "connect the board, and allow access to its USB port")
 
 
 def check_bitstream(path: Path, board: Board) -> None:
@@ -127,7 +136,8 @@ def check_bitstream(path: Path, board: Board) -> None:
             f"cannot be read ({error.strerror})", str(path), "give a bitstream made by adakern build"
         ) from error
     mend = f"build one with adakern build --board {board.name}"
-    if board.family.preamble not in content[:HEADER_SIZE]:
+    head = content[:HEADER_SIZE]
+    if board.family.preamble not in head or board.identity not in head:
         raise BoardError(f"no bitstream for {board.about}", str(path), mend)
     report = report_path(path)
     if not report.exists():

@@ -18,9 +18,16 @@ from adakern_hw.toolchain import ToolError, tool_version
 from adakern_spec import cycles
 from adakern_spec.network import SpnShape
 
-CONTENT = b"\xff\x00Part\x00\xff" + find_board("icepi-zero").family.preamble + bytes(100)
-TIMING = Timing(100.0, 125.0, TimingPath("engine.sum", "engine.total", 8.0, 5.0, 3))
+BOARD = find_board("icepi-zero")
+CONTENT = b"\xff\x00Part\x00\xff" + BOARD.family.preamble + bytes(4) + BOARD.identity + bytes(100)
 COUNTS = {"luts": 5, "registers": 7}
+TIMING = Timing(100.0, 125.0, TimingPath("engine.sum", "engine.total", 8.0, 5.0, 3))
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
 FLOORPLAN = Floorplan("lfe5u_25f", DIES["lfe5u_25f"], False, 16, (Tile(4, 7, "logic", {"engine": 12}),))
 
 
@@ -176,19 +183,40 @@ class TestProgram:
         assert (tmp_path / "arguments").read_text().split() == ["-b", "icepi-zero", str(bitstream)]
 
     def test_no_board_attached(self, cli, loader, bitstream):
-        loader("echo 'unable to open ftdi device: -3 (device not found)'; exit 1")
+        """Recorded from openFPGALoader 1.1.1, which ends its standard output with a word of its own."""
+        loader(
+            "echo 'unable to open ftdi device: -3 (device not found)' >&2\n"
+            "echo 'JTAG init failed with: unable to open ftdi device' >&2\necho empty; exit 1"
+        )
         error = cli("program", bitstream, "--board", "icepi-zero").error
         assert "icepi-zero: unable to open ftdi device: -3 (device not found); connect the board" in error
 
+    def test_loader_that_says_nothing(self, cli, loader, bitstream):
+        loader("exit 3")
+        assert "icepi-zero: exit status 3; " in cli("program", bitstream, "--board", "icepi-zero").error
+
     def test_loader_without_its_library(self, cli, loader, bitstream):
-        loader("echo 'error while loading shared libraries: libusb-1.0.so.0: no such file'; exit 127")
-        assert "libusb-1.0" in cli("program", bitstream, "--board", "icepi-zero").error
+        loader(
+            "echo 'openFPGALoader: error while loading shared libraries: libftdi1.so.2: cannot open shared "
+            "object file: No such file or directory' >&2; exit 127"
+        )
+        error = cli("program", bitstream, "--board", "icepi-zero").error
+        assert "openFPGALoader: needs the system's libftdi1.so.2; install it, e.g. apt install" in error
 
     def test_bitstream_of_another_family(self, cli, loader, bitstream):
         assert "no bitstream for 1BitSquared" in cli("program", bitstream, "--board", "icebreaker").error
 
     def test_bitstream_of_another_board_of_the_family(self, cli, loader, bitstream):
+        bitstream.write_bytes(CONTENT.replace(BOARD.identity, find_board("ulx3s-85f").identity))
+        described = bitstreams.report_path(bitstream)
+        described.write_text(described.read_text().replace(sha256(CONTENT), sha256(bitstream.read_bytes())))
         assert "built for icepi-zero" in cli("program", bitstream, "--board", "ulx3s-85f").error
+
+    def test_bitstream_of_another_part_without_its_report(self, cli, loader, bitstream):
+        bitstreams.report_path(bitstream).unlink()
+        error = cli("program", bitstream, "--board", "ulx3s-85f").error
+        assert "no bitstream for Radiona ULX3S, ECP5 LFE5U-85F-6; build one with" in error
+        assert cli("program", bitstream, "--board", "icepi-zero").status == 0
 
     def test_bitstream_that_its_report_does_not_describe(self, cli, loader, bitstream):
         bitstream.write_bytes(CONTENT + b"more")

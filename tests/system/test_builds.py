@@ -83,6 +83,7 @@ def test_report_is_of_this_bitstream(builds):
     assert made.report["sha256"] == hashlib.sha256(made.content).hexdigest()
     assert made.report["board"] == board.name
     assert board.family.preamble in made.content[:256]
+    assert board.identity in made.content[:256]
     assert {"bitstream": "made.bit", "cached": False} | made.report == made.standard_output
 
 

@@ -80,6 +80,10 @@ LOGIC_SHARE = 1 / 32
 """Most of a part's look-up tables that multipliers may take beside its DSP blocks."""
 
 
+ECP5_VERIFY_ID = bytes.fromhex("e2000000")
+"""Configuration command before the part's IDCODE (Lattice FPGA-TN-02039)."""
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What the part has: look-up tables of four inputs (as many registers), DSP blocks, block RAMs."""
@@ -96,7 +100,8 @@ class Board:
     ``platform`` makes its amaranth-boards platform, ``device`` are nextpnr's options for the part.
     ``oscillator`` is the frequency at the platform's default clock, ``clock`` the one that the PLL makes
     of it unless a build asks for another, in Hz. ``uart`` is the resource of the link, run at ``baud``.
-    ``loader`` is the board's name in openFPGALoader.
+    ``loader`` is the board's name in openFPGALoader. ``identity`` are bytes that every bitstream for the
+    part has near its start, if its family's bitstreams name the part.
     """
 
     name: str
@@ -110,6 +115,7 @@ class Board:
     baud: int
     loader: str
     uart: tuple[str, int] = ("uart", 0)
+    identity: bytes = b""
 
     @property
     def fits_any(self) -> bool:

@@ -2,7 +2,7 @@
 
 from amaranth_boards.icepi_zero import IcepiZero1_3Platform
 
-from .board import ECP5, Board, Capacity
+from .board import ECP5, ECP5_VERIFY_ID, Board, Capacity
 
 ICEPI_ZERO = Board(
     name="icepi-zero",
@@ -15,4 +15,5 @@ ICEPI_ZERO = Board(
     clock=62_500_000,
     baud=3_000_000,
     loader="icepi-zero",
+    identity=ECP5_VERIFY_ID + bytes.fromhex("41111043"),
 )

@@ -2,7 +2,7 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from .board import ECP5, Board, Capacity
+from .board import ECP5, ECP5_VERIFY_ID, Board, Capacity
 
 ULX3S_85F = Board(
     name="ulx3s-85f",
@@ -15,4 +15,5 @@ ULX3S_85F = Board(
     clock=62_500_000,
     baud=3_000_000,
     loader="ulx3s",
+    identity=ECP5_VERIFY_ID + bytes.fromhex("41113043"),
 )
