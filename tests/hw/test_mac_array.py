@@ -1,9 +1,9 @@
 import random
 
 import pytest
-from amaranth import Signal, signed, unsigned
+from amaranth import signed, unsigned
+from simulated_rows import SimulatedEcp5Row
 
-from adakern_hw.blocks.dsp import Ecp5MultiplierRow
 from adakern_hw.blocks.macs import MacArray
 from adakern_hw.blocks.multiplier import AdderTree, LogicMultiplierRow, MultiplierRow
 from adakern_sim.streams import Bench, plain
@@ -64,18 +64,6 @@ def test_adder_tree_sums_exactly_after_the_published_latency(count, carried):
     assert results == [sum(row) + sum(ones) for row, ones in zip(rows, carries, strict=True)]
 
 
-class SimulatedRow(Ecp5MultiplierRow):
-    """The ECP5 row with a product behind three ranks of registers for each of its DSP blocks."""
-
-    def block(self, m, name, a, b, product):
-        value = a * b
-        for rank in range(self.latency):
-            register = Signal.like(product, name=f"{name}_{rank}")
-            m.d.sync += register.eq(value)
-            value = register
-        m.d.comb += product.eq(value)
-
-
 SWEEP = [
     (ConvShape(2, 4), Fold(2, 6)),
     (ConvShape(2, 2), Fold(2, 18)),
@@ -89,7 +77,7 @@ SWEEP = [
 
 @pytest.mark.parametrize(
     ("shape", "fold", "row"),
-    [(*case, row) for case in SWEEP for row in (MultiplierRow, SimulatedRow)]
+    [(*case, row) for case in SWEEP for row in (MultiplierRow, SimulatedEcp5Row)]
     + [(*case, LogicMultiplierRow) for case in SWEEP if case[0].weight_bits == LogicMultiplierRow.BITS],
 )
 def test_sums_of_masked_windows_come_when_published(shape, fold, row):

@@ -3,10 +3,11 @@ import itertools
 import numpy as np
 import pytest
 from amaranth import ResetInserter, Signal
+from simulated_rows import SimulatedEcp5Row
 
 from adakern.parameters import SpnParameters
 from adakern.reference.spn import run_spn
-from adakern_hw.blocks.multiplier import MultiplierRow
+from adakern_hw.blocks.multiplier import LogicMultiplierRow, MultiplierRow
 from adakern_hw.engines.spn import SpnEngine
 from adakern_sim.pixels import pixels
 from adakern_sim.streams import Bench
@@ -24,7 +25,16 @@ class Run:
     """Maps through an engine in one go. ``pauses``: cycles to wait ahead of the pixel of an index."""
 
     def __init__(
-        self, shape, folds, lengths, seed=0, extreme=False, stall=0.0, result_stall=0.0, pauses=None
+        self,
+        shape,
+        folds,
+        lengths,
+        seed=0,
+        extreme=False,
+        stall=0.0,
+        result_stall=0.0,
+        pauses=None,
+        multipliers=None,
     ):
         rng = np.random.default_rng(seed)
         self.shape, self.folds, self.lengths = shape, folds, lengths
@@ -35,7 +45,7 @@ class Run:
             rng.integers(fmt.min, fmt.max + 1, (shape.in_channels, shape.height, length)).astype(dtype)
             for length in lengths
         ]
-        dut = SpnEngine(shape, folds)
+        dut = SpnEngine(shape, folds, multipliers)
         bench = Bench(dut, seed)
         loaded = Signal()
 
@@ -97,6 +107,17 @@ def test_back_to_back_maps_are_exact_in_bits_and_cycles(shape, folds, extreme):
     run = Run(shape, folds, [3, 1, 1, 6, 2, 2, 2, 5], extreme=extreme)
     run.check()
     assert all(result["stalls"] == 0 for result in run.results)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_packed_products_and_those_from_logic_are_exact_in_bits_and_cycles(signed):
+    shape = shape_of((2, 4, 3, 2), 3, weight_bits=4, input_signed=signed)
+    folds = (Fold(4, 9), Fold(3, 12), Fold(1, 9))
+    rows = (SimulatedEcp5Row, SimulatedEcp5Row, LogicMultiplierRow)
+    for extreme in (False, True):
+        run = Run(shape, folds, [3, 1, 6, 2, 5], extreme=extreme, multipliers=rows)
+        run.check()
+        assert all(result["stalls"] == 0 for result in run.results)
 
 
 @pytest.mark.parametrize(("shape", "folds"), SWEEP)
