@@ -82,6 +82,10 @@ class Fold:
         """Groups of output channels."""
         return shape.out_channels // self.pe
 
+    def splits_pixels(self, shape: ConvShape) -> bool:
+        """Whether each step takes a part of one pixel, so that one word of memory has its elements."""
+        return self.simd < shape.in_channels and shape.in_channels % self.simd == 0
+
     def interval(self, shape: ConvShape) -> int:
         """Initiation interval: cycles per pixel."""
         return self.steps(shape) * self.groups(shape)

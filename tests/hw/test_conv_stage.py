@@ -67,6 +67,9 @@ SWEEP = [
     (ConvShape(1, 1, kernel=1), Fold(1, 1), 1),
     (ConvShape(3, 6, kernel=5), Fold(6, 25), 3),
     (ConvShape(1, 2, kernel=5), Fold(1, 25), 1),
+    (ConvShape(8, 4), Fold(1, 4), 5),
+    (ConvShape(3, 2), Fold(2, 1), 2),
+    (ConvShape(2, 2, kernel=5), Fold(1, 1), 1),
 ]
 
 

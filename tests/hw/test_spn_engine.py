@@ -98,6 +98,7 @@ SWEEP = [
     (shape_of((2, 4, 2, 1), 1, kernel=1), (Fold(4, 2), Fold(2, 2), Fold(1, 1))),
     (shape_of((1, 2), 3, kernel=5), (Fold(2, 5),)),
     (shape_of((1, 1, 2), 1), (Fold(1, 1), Fold(1, 1))),
+    (shape_of((4, 4, 2), 4), (Fold(2, 2), Fold(1, 1))),
 ]
 
 

@@ -15,7 +15,7 @@ from adakern_hw import top
 from adakern_hw.blocks import conv, delay, macs, meter, multiplier, parameters, rounding, scale, sequencer
 from adakern_hw.blocks import serial as arithmetic
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
-from adakern_hw.blocks.window import WindowGenerator
+from adakern_hw.blocks.window import MemoryWindow, RegisterWindow
 from adakern_hw.engines.spn import SpnEngine
 from adakern_hw.link import counters, dispatcher, framing, replies, results, store, uart
 from adakern_hw.link import window as request_window
@@ -42,7 +42,8 @@ ROWS = {"ecp5": (Ecp5MultiplierRow, 1), "ice40": (Ice40MultiplierRow, 2)}
 
 BLOCKS = {
     "delay line": (lambda: delay.DelayLine(32, HEIGHT), 0, True),
-    "window generator": (lambda: WindowGenerator(STAGE, HEIGHT), 0, True),
+    "window in registers": (lambda: RegisterWindow(STAGE, FOLD, HEIGHT), 0, True),
+    "window in memory": (lambda: MemoryWindow(STAGE, FOLD, HEIGHT), 0, True),
     "multiplier row": (lambda: multiplier.MultiplierRow(2, 2, unsigned(8), signed(8)), 4, False),
     "adder tree": (lambda: multiplier.AdderTree(8, signed(16)), 0, False),
     "multiply-accumulate array": (lambda: macs.MacArray(STAGE, FOLD), FOLD.multipliers, True),

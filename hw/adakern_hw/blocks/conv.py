@@ -14,7 +14,7 @@ from .parameters import BYTES, ParameterRouter, RecordStore
 from .pixels import pixel_layout
 from .ram import Queue
 from .rounding import Requantise
-from .window import WindowGenerator
+from .window import make_window
 
 
 class SerialRequantiser(wiring.Component):
@@ -161,7 +161,7 @@ class ConvStage(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.window = window = WindowGenerator(self.shape, self.height)
+        m.submodules.window = window = make_window(self.shape, self.fold, self.height)
         m.submodules.macs = macs = MacArray(self.shape, self.fold, self.multiplier)
         m.submodules.requantiser = requantiser = SerialRequantiser(self.shape, self.fold)
         m.submodules.router = router = ParameterRouter(
@@ -174,21 +174,18 @@ class ConvStage(wiring.Component):
         wiring.connect(m, router.sinks[0], macs.weights)
         wiring.connect(m, router.sinks[1], requantiser.channels)
 
-        pixel = Signal(self.input_layout, reset_less=True)
-        push = Signal()
-        m.d.sync += [pixel.eq(self.pixels.payload), push.eq(self.pixels.valid & self.pixels.ready)]
         m.d.comb += [
-            window.push.eq(push),
-            window.pixel.eq(pixel),
-            macs.load.eq(push),
-            macs.masks.eq(window.masks),
+            window.push.eq(self.pixels.valid & self.pixels.ready),
+            window.pixel.eq(self.pixels.payload),
+            window.step.eq(macs.step),
+            macs.load.eq(window.load),
+            macs.lanes.eq(window.lanes),
         ]
-        m.d.comb += [sink.eq(word) for sink, word in zip(macs.window, window.window, strict=True)]
         m.d.comb += [sink.eq(word) for sink, word in zip(requantiser.sums, macs.sums, strict=True)]
         m.d.comb += requantiser.done.eq(macs.done)
 
         self._admission(m)
-        self._queues(m, push, window.centre, requantiser)
+        self._queues(m, window.load, window.centre, requantiser)
         return m
 
     def _admission(self, m: Module) -> None:

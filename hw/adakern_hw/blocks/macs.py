@@ -1,6 +1,6 @@
 """Folded multiply-accumulate array of a conv stage."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -38,8 +38,10 @@ class MacArray(wiring.Component):
     -------
     load : In(1)
         The window is a new one from the next cycle on; at least ``Fold.interval`` cycles apart.
-    window, masks : In
-        As `WindowGenerator` has them.
+    step : Out(0 … steps - 1)
+        To a `Window`.
+    lanes : In(simd elements)
+        Those of the step, `Window.LATENCY` cycles later.
     weights : In(byte stream)
     sums : Out(sum).array(pe)
         Of one group, channel by channel, while ``done`` is 1.
@@ -54,8 +56,8 @@ class MacArray(wiring.Component):
         super().__init__(
             {
                 "load": In(1),
-                "window": In(unsigned(ACTIVATION_BITS * shape.in_channels)).array(shape.kernel**2),
-                "masks": In(shape.kernel**2),
+                "step": Out(range(fold.steps(shape))),
+                "lanes": In(fold.simd * ACTIVATION_BITS),
                 "weights": In(BYTES),
                 "sums": Out(sum_shape(shape)).array(fold.pe),
                 "done": Out(1),
@@ -71,7 +73,7 @@ class MacArray(wiring.Component):
         fold, steps = self.fold, self.fold.steps(self.shape)
 
         active = Signal()
-        step = Signal(range(steps))
+        step = self.step
         address = Signal(range(fold.interval(self.shape)))
         last_step = Signal()
         m.d.comb += last_step.eq(step == steps - 1)
@@ -84,8 +86,7 @@ class MacArray(wiring.Component):
             with m.Else():
                 m.d.sync += address.eq(address + 1)
 
-        lanes = self._lanes(m, step)
-        sums, latency = self._sums(m, lanes, address)
+        sums, latency = self._sums(m, address)
         first = self._delayed(m, "first", active & (step == 0), latency)
         last = self._delayed(m, "last", active & last_step, latency + 1)
         for index, (total, carry) in enumerate(sums):
@@ -100,41 +101,7 @@ class MacArray(wiring.Component):
         m.d.sync += chain.eq(Cat(flag, chain))
         return chain[-1]
 
-    def _lanes(self, m: Module, step: Signal) -> Signal:
-        """Elements of the step, masked: a rank of registers after the selection, one after the mask."""
-        simd, steps = self.fold.simd, self.fold.steps(self.shape)
-        words = Array([self._elements(s * simd, (s + 1) * simd) for s in range(steps)])
-        masks = Array(
-            [
-                Cat(self.masks[e // self.shape.in_channels] for e in range(s * simd, (s + 1) * simd))
-                for s in range(steps)
-            ]
-        )
-        selected = Signal(simd * ACTIVATION_BITS, reset_less=True)
-        mask = Signal(simd, reset_less=True)
-        lanes = Signal(simd * ACTIVATION_BITS, reset_less=True)
-        m.d.sync += [
-            selected.eq(words[step]),
-            mask.eq(masks[step]),
-            lanes.eq(selected & Cat(bit.replicate(ACTIVATION_BITS) for bit in mask)),
-        ]
-        return lanes
-
-    def _elements(self, start: int, stop: int):
-        """Elements ``start`` to ``stop`` of the window, the first one in the low bits."""
-        channels, parts = self.shape.in_channels, []
-        while start < stop:
-            position, channel = divmod(start, channels)
-            count = min(stop - start, channels - channel)
-            parts.append(
-                self.window[position][channel * ACTIVATION_BITS : (channel + count) * ACTIVATION_BITS]
-            )
-            start += count
-        return Cat(parts)
-
-    def _sums(
-        self, m: Module, lanes: Signal, address: Signal
-    ) -> tuple[list[tuple[Value, Value | None]], int]:
+    def _sums(self, m: Module, address: Signal) -> tuple[list[tuple[Value, Value | None]], int]:
         """Sums over the lanes per channel, with the carry that remains, and their latency after the step."""
         fold = self.fold
         m.submodules.store = store = WeightStore(self.shape, fold)
@@ -143,7 +110,7 @@ class MacArray(wiring.Component):
         m.submodules.row = row = self.multiplier(
             fold.simd, fold.pe, shape_of(self.shape.input_format), shape_of(self.shape.weight_format)
         )
-        m.d.comb += [row.a.as_value().eq(lanes), row.b.as_value().eq(Cat(store.words))]
+        m.d.comb += [row.a.as_value().eq(self.lanes), row.b.as_value().eq(Cat(store.words))]
         sums = []
         for index in range(fold.pe):
             m.submodules[f"tree_{index}"] = tree = AdderTree(fold.simd, row.product, row.carried)

@@ -1,53 +1,64 @@
-"""Window generator: K × K neighbourhoods of a length-major pixel stream (design part 2)."""
+"""Windows: K × K neighbourhoods of a length-major pixel stream (design part 2)."""
 
-from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.network import ConvShape
+from adakern_spec.network import ConvShape, Fold
 from adakern_spec.numbers import ACTIVATION_BITS
 
 from .delay import DelayLine
 from .pixels import pixel_layout, tag_layout
+from .ram import Ram
 
 
-class WindowGenerator(wiring.Component):
-    """Keeps K-1 columns in delay lines and K × K pixels in registers.
+class Window(wiring.Component):
+    """Elements of the K × K neighbourhood of each pixel, ``simd`` of them per step.
 
     Each push moves the window on by one pixel. Its centre is the pixel of ``delay`` pushes ago: the
     contiguous stream lets the padding after one map hold the start of the next, for neighbours beyond
     the centre's own map are masked. Blank pixels may stand anywhere but inside a map.
 
+    Two forms with the same cycles, of which `make_window` takes the cheaper one.
+
     Parameters
     ----------
     shape : ConvShape
+    fold : Fold
     height : int
         Rows of the map.
 
     Members
     -------
     push : In(1)
+        At least ``Fold.interval`` cycles apart.
     pixel : In(pixel)
         Taken with ``push``.
-    window : Out(word of all channels).array(K²)
-        From the cycle after ``push`` on; position ``kl * K + kh``, channel 0 in the low bits.
-    masks : Out(K²)
-        Per position: it lies inside the centre's map. An element outside counts as 0.
+    load : Out(1)
+        In the cycle after ``push``: from the next one on the window is a new one.
+    step : In(0 … steps - 1)
+        0 in the cycle after ``load``, then counting, over and over until the next ``load``.
+    lanes : Out(elements of the step, the first one in the low bits)
+        LATENCY cycles after ``step``. An element outside the centre's map is 0.
     centre : Out(tags)
-        Those of the centre; not ``real`` before the first real pixel gets there after a reset.
+        From the cycle after ``load`` on; not ``real`` before the first real pixel gets there after a reset.
     """
 
-    def __init__(self, shape: ConvShape, height: int) -> None:
+    LATENCY = 2
+
+    def __init__(self, shape: ConvShape, fold: Fold, height: int) -> None:
         self.shape = shape
+        self.fold = fold
         self.height = height
-        self.word = unsigned(ACTIVATION_BITS * shape.in_channels)
+        self.steps = fold.steps(shape)
         self.pixel_layout = pixel_layout(shape.input_format, shape.in_channels, shape.radius)
         super().__init__(
             {
                 "push": In(1),
                 "pixel": In(self.pixel_layout),
-                "window": Out(self.word).array(shape.kernel**2),
-                "masks": Out(shape.kernel**2),
+                "load": Out(1),
+                "step": In(range(self.steps)),
+                "lanes": Out(fold.simd * ACTIVATION_BITS),
                 "centre": Out(tag_layout(shape.radius)),
             }
         )
@@ -59,32 +70,25 @@ class WindowGenerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        self._registers(m)
-        self._masks(m)
+        m.d.sync += self.load.eq(self.push)
+        masks = self._masks(m)
+        selected, mask = self._select(m, masks)
+        lanes = Signal.like(self.lanes, reset_less=True)
+        m.d.sync += lanes.eq(selected & Cat(bit.replicate(ACTIVATION_BITS) for bit in mask))
+        m.d.comb += self.lanes.eq(lanes)
         return m
 
-    def _registers(self, m: Module) -> None:
-        kernel = self.shape.kernel
-        newest = self.pixel.values.as_value()
-        for back in range(kernel):
-            if back:
-                line = DelayLine(self.word, self.height)
-                m.submodules[f"line_{back}"] = line
-                m.d.comb += [line.advance.eq(self.push), line.input.eq(newest)]
-                newest = line.output
-            value = newest
-            for up in range(kernel):
-                register = Signal(self.word, name=f"pixel_{back}_{up}", reset_less=True)
-                with m.If(self.push):
-                    m.d.sync += register.eq(value)
-                value = register
-                position = (kernel - 1 - back) * kernel + kernel - 1 - up
-                m.d.comb += self.window[position].eq(register)
+    def _select(self, m: Module, masks: Signal) -> tuple[Value, Value]:
+        """Elements of the step and the mask bit of each, a cycle after ``step``."""
+        raise NotImplementedError
 
-    def _masks(self, m: Module) -> None:
+    def _masks(self, m: Module) -> Signal:
+        """Per position: it lies inside the centre's map."""
         kernel, radius = self.shape.kernel, self.shape.radius
         m.submodules.tags = tags = DelayLine(tag_layout(radius), self.delay, blank=True)
-        m.d.comb += [tags.advance.eq(self.push), tags.input.eq(self.pixel.tags)]
+        newest = Signal(tag_layout(radius), reset_less=True)
+        m.d.sync += newest.eq(self.pixel.tags)
+        m.d.comb += [tags.advance.eq(self.load), tags.input.eq(newest)]
         centre = tags.output
 
         row = Signal(range(self.height))
@@ -96,8 +100,99 @@ class WindowGenerator(wiring.Component):
                 inside.append(column_inside & row_inside)
         masks = Signal(kernel**2, reset_less=True)
         tags_now = Signal(tag_layout(radius))
-        m.d.comb += [self.masks.eq(masks), self.centre.eq(tags_now)]
-        with m.If(self.push):
+        m.d.comb += self.centre.eq(tags_now)
+        with m.If(self.load):
             m.d.sync += [masks.eq(Cat(inside)), tags_now.eq(centre)]
             with m.If(centre.real):
                 m.d.sync += row.eq(Mux(row == self.height - 1, 0, row + 1))
+        return masks
+
+
+class RegisterWindow(Window):
+    """K-1 columns in delay lines, K × K pixels in registers, of which each step selects."""
+
+    def _select(self, m: Module, masks: Signal) -> tuple[Value, Value]:
+        simd, channels = self.fold.simd, self.shape.in_channels
+        window = self._registers(m)
+        ends = [(step * simd, (step + 1) * simd) for step in range(self.steps)]
+        selected = Signal(simd * ACTIVATION_BITS, reset_less=True)
+        mask = Signal(simd, reset_less=True)
+        elements = Array([window[start * ACTIVATION_BITS : end * ACTIVATION_BITS] for start, end in ends])
+        inside = Array([Cat(masks[e // channels] for e in range(start, end)) for start, end in ends])
+        m.d.sync += [selected.eq(elements[self.step]), mask.eq(inside[self.step])]
+        return selected, mask
+
+    def _registers(self, m: Module) -> Value:
+        """Every element of the window, in order."""
+        kernel = self.shape.kernel
+        word = unsigned(ACTIVATION_BITS * self.shape.in_channels)
+        newest = Signal(word, reset_less=True)
+        m.d.sync += newest.eq(self.pixel.values)
+        positions: list[Value] = [newest] * kernel**2
+        value: Value = newest
+        for back in range(kernel):
+            if back:
+                line = DelayLine(word, self.height)
+                m.submodules[f"line_{back}"] = line
+                m.d.comb += [line.advance.eq(self.load), line.input.eq(newest)]
+                newest = line.output
+            value = newest
+            for up in range(kernel):
+                register = Signal(word, name=f"pixel_{back}_{up}", reset_less=True)
+                with m.If(self.load):
+                    m.d.sync += register.eq(value)
+                value = register
+                positions[(kernel - 1 - back) * kernel + kernel - 1 - up] = register
+        return Cat(positions)
+
+
+class MemoryWindow(Window):
+    """Everything from the window's oldest pixel to its newest in one circular memory of words of ``simd``.
+
+    A step reads one word, so ``simd`` divides the channels. A pixel's words are written from ``load`` on,
+    one per cycle, each before the first step that reads it, and over a pixel that no step reads any more.
+    """
+
+    def _select(self, m: Module, masks: Signal) -> tuple[Value, Value]:
+        kernel, simd, height = self.shape.kernel, self.fold.simd, self.height
+        words = self.shape.in_channels // simd
+        used = ((kernel - 1) * height + kernel) * words
+        bits = max(1, (used - 1).bit_length())
+        # A power of two, so that addresses wrap by themselves.
+        m.submodules.memory = memory = Ram(unsigned(simd * ACTIVATION_BITS), 1 << bits)
+
+        newest = Signal(self.pixel_layout["values"].shape, reset_less=True)
+        left = Signal(range(words + 1))
+        tail = Signal(bits)
+        m.d.comb += [
+            memory.write.addr.eq(tail),
+            memory.write.data.eq(newest),
+            memory.write.en.eq(left != 0),
+        ]
+        with m.If(self.push):
+            m.d.sync += [newest.eq(self.pixel.values), left.eq(words)]
+        with m.Elif(left != 0):
+            m.d.sync += [newest.eq(newest.as_value() >> simd * ACTIVATION_BITS), left.eq(left - 1)]
+        with m.If(left != 0):
+            m.d.sync += tail.eq(tail + 1)
+
+        oldest = Signal(bits, init=-used % (1 << bits))
+        following = Signal(bits)
+        place = Signal(bits, reset_less=True)
+        column_ends = Cat(self.step == (column + 1) * kernel * words - 1 for column in range(kernel - 1))
+        m.d.comb += [following.eq(oldest + words), memory.read.addr.eq(place)]
+        with m.If(self.load):
+            m.d.sync += [oldest.eq(following), place.eq(following)]
+        with m.Elif(self.step == self.steps - 1):
+            m.d.sync += place.eq(oldest)
+        with m.Else():
+            m.d.sync += place.eq(place + Mux(column_ends.any(), (height - kernel) * words + 1, 1))
+
+        mask = Signal(reset_less=True)
+        m.d.sync += mask.eq(Array([masks[step // words] for step in range(self.steps)])[self.step])
+        return memory.read.data, mask.replicate(simd)
+
+
+def make_window(shape: ConvShape, fold: Fold, height: int) -> Window:
+    """The memory if a step takes a part of a pixel: what one takes of several is not one word."""
+    return (MemoryWindow if fold.splits_pixels(shape) else RegisterWindow)(shape, fold, height)

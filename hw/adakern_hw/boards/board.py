@@ -26,7 +26,8 @@ class Family:
     options beside the part, ``routed`` the one that names its result. ``constraints`` and ``product``
     are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
     bitstream of the family has near its start. ``least`` are the logic cells that the smallest network
-    takes with its link, 0 if every part has far more.
+    takes with its link, 0 if every part has far more. ``windows_in_memory``: the parts have no room for
+    windows in registers, nor for many accumulators.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Family:
     product: str
     preamble: bytes
     least: int = 0
+    windows_in_memory: bool = False
 
 
 ECP5 = Family(
@@ -74,6 +76,7 @@ ICE40 = Family(
     preamble=bytes.fromhex("7eaa997e"),
     # One channel, one stage: nextpnr-ice40 0.11.1 packs 5,129 look-up tables and 4,765 registers into these.
     least=8_085,
+    windows_in_memory=True,
 )
 
 LOGIC_SHARE = 1 / 32
@@ -152,7 +155,7 @@ class Board:
 
         Every stage gets the fewest DSP blocks for the pace of the slowest (design part 3).
         """
-        choices = [_folds(stage) for stage in shape.stages]
+        choices = [_folds(self.family, stage) for stage in shape.stages]
         for pace in sorted(
             {
                 fold.interval(stage)
@@ -167,8 +170,7 @@ class Board:
             if not all(fast):
                 continue
             chosen = tuple(
-                _cheapest(self.family.multiplier, stage, folds)
-                for stage, folds in zip(shape.stages, fast, strict=True)
+                _cheapest(self.family, stage, folds) for stage, folds in zip(shape.stages, fast, strict=True)
             )
             within = multipliers is None or sum(fold.multipliers for fold in chosen) <= multipliers
             if within and self.dsps(shape, chosen) <= self.capacity.dsps:
@@ -192,16 +194,26 @@ def _stage_blocks(row: type[MultiplierRow], stage: ConvShape, fold: Fold) -> int
     return row.blocks(fold.simd, fold.pe, shape_of(stage.input_format), shape_of(stage.weight_format))
 
 
-def _cheapest(row: type[MultiplierRow], stage: ConvShape, folds: list[Fold]) -> Fold:
-    """The fold of the fewest DSP blocks, then multipliers; the most channels at a time among equals."""
-    return min(folds, key=lambda fold: (_stage_blocks(row, stage, fold), fold.multipliers, -fold.pe))
+def _cheapest(family: Family, stage: ConvShape, folds: list[Fold]) -> Fold:
+    """The fold of the fewest DSP blocks, then multipliers.
+
+    Among equals the most channels at a time have the shallowest adder trees, the fewest the least registers.
+    """
+    most = 1 if family.windows_in_memory else -1
+    return min(
+        folds,
+        key=lambda fold: (_stage_blocks(family.multiplier, stage, fold), fold.multipliers, most * fold.pe),
+    )
 
 
-def _folds(stage: ConvShape) -> list[Fold]:
-    """Every fold that divides the stage."""
-    return [
+def _folds(family: Family, stage: ConvShape) -> list[Fold]:
+    """Every fold that divides the stage and whose window the family has room for."""
+    folds = [
         Fold(pe, simd)
         for pe in range(1, stage.out_channels + 1)
         for simd in range(1, stage.elements + 1)
         if stage.out_channels % pe == 0 and stage.elements % simd == 0
     ]
+    if not family.windows_in_memory or stage.in_channels == 1:
+        return folds
+    return [fold for fold in folds if fold.splits_pixels(stage)]
