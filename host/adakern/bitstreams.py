@@ -20,10 +20,11 @@ from adakern_spec.network import SpnShape
 
 from .files import write_atomically
 from .report.build_facts import build_facts, facts_text
+from .report.build_page import build_page
 
 CACHE = "bitstreams"
 BITSTREAM, REPORT = "bitstream", "report.json"
-REPORT_SUFFIX = ".json"
+REPORT_SUFFIX, PAGE_SUFFIX = ".json", ".html"
 REPORT_LAYOUT = "2"
 """Counts what the cached reports say: one of another layout is not read."""
 
@@ -45,15 +46,25 @@ class Built:
     cached: bool
 
     def write(self, path: Path, about: Mapping[str, Any] | None = None) -> None:
-        """Copy the bitstream to ``path``, its report with the facts ``about`` the model beside it."""
+        """Copy the bitstream to ``path``, its report with the facts ``about`` the model beside it.
+
+        The report is written twice: as JSON (`report_path`) and as a page (`page_path`).
+        """
+        facts = self.report | dict(about or {})
+        page = build_page(facts)
         write_atomically(path, lambda temporary: shutil.copyfile(self.bitstream, temporary))
-        text = facts_text(self.report | dict(about or {}))
-        write_atomically(report_path(path), lambda temporary: temporary.write_text(text))
+        write_atomically(report_path(path), lambda temporary: temporary.write_text(facts_text(facts)))
+        write_atomically(page_path(path), lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
 def report_path(bitstream: Path) -> Path:
     """Where the report of a bitstream lies: beside it."""
     return bitstream.with_name(bitstream.name + REPORT_SUFFIX)
+
+
+def page_path(bitstream: Path) -> Path:
+    """Where the report of a bitstream lies as a page."""
+    return bitstream.with_name(bitstream.name + PAGE_SUFFIX)
 
 
 def build_bitstream(

@@ -39,7 +39,7 @@ def build(
     """Build a bitstream for a board with open tools; its clock is met or the build fails.
 
     The network's parameters are not in it: the host sends them when it connects. A report lies beside
-    the bitstream, as FILE.json.
+    the bitstream: FILE.html for a browser, and the same facts as FILE.json.
     """
     from adakern_hw.boards import find_board
 
