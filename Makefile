@@ -16,7 +16,7 @@ JOBS ?= 2
 BOARD ?= ulx3s-85f
 BITSTREAM ?= build/$(notdir $(basename $(MODEL)))-$(BOARD).bit
 
-.PHONY: demo bitstream test lint benchmarks clean
+.PHONY: demo bitstream test lint browser benchmarks clean
 
 demo: $(INSTALLED)
 	@$(BIN)/adakern predict "$(MODEL)" "$(INPUT)" --device "$(DEVICE)" --picture "$(PICTURE)"
@@ -33,6 +33,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Chromium for the tests of the build report's page: Debian's package, where that can be installed.
+browser:
+	@for browser in chromium chromium-browser google-chrome chrome; do \
+	  if command -v "$$browser" >/dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "error: PATH: no Chromium; install it, e.g. sudo apt install chromium" >&2; \
+	  exit 1; \
+	fi; \
+	apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium
 
 benchmarks: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from adakern import bitstreams
+from adakern.report.build_page import build_page
 from adakern_hw.bitstream import Bitstream, Placement, Sources
 from adakern_hw.boards import find_board
 from adakern_hw.floorplan import DIES, Floorplan, Tile
@@ -20,7 +21,7 @@ from adakern_spec.network import SpnShape
 
 BOARD = find_board("icepi-zero")
 CONTENT = b"\xff\x00Part\x00\xff" + BOARD.family.preamble + bytes(4) + BOARD.identity + bytes(100)
-COUNTS = {"luts": 5, "registers": 7}
+COUNTS = {"luts": 5, "carries": 0, "registers": 7, "dsps": 1, "block_rams": 0, "lut_rams": 0}
 TIMING = Timing(100.0, 125.0, TimingPath("engine.sum", "engine.total", 8.0, 5.0, 3))
 
 
@@ -78,6 +79,7 @@ def test_build_writes_bitstream_and_report(cli, model, tools, tmp_path):
     assert json.loads(outcome.out) == {"bitstream": str(out), "cached": False} | report
     assert report["sha256"] == hashlib.sha256(CONTENT).hexdigest()
     assert report["clock"]["slack_ns"] == pytest.approx(10.0 - 8.0)
+    assert (tmp_path / "new" / "demo.bit.html").read_text() == build_page(report)
     assert report["modules"] == {"engine": COUNTS}
     assert report["floorplan"] == FLOORPLAN.to_json()
     assert report["command"] == "adakern build model.safetensors --board icepi-zero --out demo.bit"

@@ -118,9 +118,56 @@ def test_demo_prints_every_sequence_and_draws(tmp_path: Path) -> None:
     assert picture.stat().st_size > 10_000
 
 
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A folder with what `make browser` needs of the system, and nothing else; the user is root."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("bash", "make"):
+        (folder / name).symlink_to(shutil.which(name) or "")
+    script(folder, "id", "echo 0")
+    return folder
+
+
+def browser(clone: Path, tools: Path) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--no-print-directory", "browser"]
+    return subprocess.run(
+        command, cwd=clone, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", ["chromium", "google-chrome"])
+def test_browser_that_is_there_is_taken(clone: Path, tools: Path, name: str) -> None:
+    script(tools, name, "")
+    script(tools, "apt-get", "exit 1")
+    assert browser(clone, tools).returncode == 0
+
+
+def test_root_gets_debians_browser(clone: Path, tools: Path) -> None:
+    script(tools, "apt-get", 'echo "$@" >> calls')
+    assert browser(clone, tools).returncode == 0
+    calls = (clone / "calls").read_text().splitlines()
+    assert calls[0].startswith("update")
+    assert calls[1].startswith("install")
+    assert calls[1].endswith("chromium")
+
+
+def test_failed_installation_of_the_browser_fails(clone: Path, tools: Path) -> None:
+    script(tools, "apt-get", '[ "$1" = update ]')
+    assert browser(clone, tools).returncode != 0
+
+
+def test_missing_browser_is_said_in_one_line(clone: Path, tools: Path) -> None:
+    script(tools, "apt-get", "")
+    script(tools, "id", "echo 1000")
+    outcome = browser(clone, tools)
+    assert outcome.returncode != 0
+    assert outcome.stderr.startswith("error: PATH: no Chromium; install it")
+
+
 def test_continuous_integration_runs_make_test() -> None:
     text = (ROOT / ".ci" / "run").read_text().splitlines()
     assert text[0].startswith("#!")
     assert text[1] == "set -eu"
-    assert text[-1] == "make test"
+    assert text[-3:] == ["make browser", "export ADAKERN_BROWSER_REQUIRED=1", "make test"]
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
