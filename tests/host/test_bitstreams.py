@@ -116,6 +116,16 @@ def test_second_build_comes_from_the_cache_and_other_options_do_not(cli, model, 
     assert tools == [1, 2, 1]
 
 
+def test_report_of_a_build_from_the_cache_is_the_same(cli, model, tools, tmp_path):
+    def build(folder):
+        out = tmp_path / folder / "demo.bit"
+        assert cli("build", model, "--board", "icepi-zero", "--out", out).status == 0
+        return [path.read_bytes() for path in (out, bitstreams.report_path(out), bitstreams.page_path(out))]
+
+    assert build("first") == build("second")
+    assert tools == [1]
+
+
 def test_failed_build_leaves_nothing(cli, model, tools, tmp_path, monkeypatch):
     def miss(sources, folder, status, seeds):
         (folder / "top.bit").write_bytes(CONTENT)

@@ -3,31 +3,13 @@
 A probe at the end of a copy of the page measures it and leaves the result in the document.
 """
 
-import html
-import json
-import os
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
+from browser import Visit, find_browser
 from build_facts import made_up_facts
 
 from adakern.report.build_page import build_page
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-REQUIRED = "ADAKERN_BROWSER_REQUIRED"
-"""Set where a browser has to be there (continuous integration): without one the tests fail."""
-
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
-    # Whatever page or browser asks for, no name is looked up and nothing leaves this machine.
-    *("--no-proxy-server", "--host-resolver-rules=MAP * ~NOTFOUND"),
-)
-OWN_REQUEST = "not an origin"
-"""Initiator of what the browser asks for on its own account, in its network log."""
 
 DARK = "--blink-settings=preferredColorScheme=0"
 LIGHT = "--blink-settings=preferredColorScheme=1"
@@ -69,13 +51,7 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        message = "needs Chromium: make browser, or install the package chromium"
-        if os.environ.get(REQUIRED):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
+    return find_browser()
 
 
 @pytest.fixture(scope="module")
@@ -83,39 +59,10 @@ def facts():
     return made_up_facts(tiles=900)
 
 
-class Run:
-    """One visit of a page: its document, the browser's log, the addresses it asked for."""
-
-    def __init__(self, browser, folder: Path, page: str, *options: str) -> None:
-        address = folder / "page.html"
-        address.write_text(page, encoding="utf-8")
-        network = folder / "network.json"
-        command = [
-            *(browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={network}"),
-            *("--enable-logging=stderr", "--virtual-time-budget=2000", *options, address.as_uri()),
-        ]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        self.document, self.log = result.stdout, result.stderr
-        started = [
-            event["params"]
-            for event in json.loads(network.read_text())["events"]
-            if event.get("params", {}).get("initiator", OWN_REQUEST) != OWN_REQUEST
-        ]
-        self.requests = {event["url"] for event in started}
-
-    @property
-    def measured(self):
-        return json.loads(html.unescape(re.search(r'<pre id="measured">(.*?)</pre>', self.document)[1]))
-
-    @property
-    def console(self):
-        return [line for line in self.log.splitlines() if "CONSOLE" in line]
-
-
 @pytest.fixture
 def visit(browser, tmp_path):
     def call(page, *options):
-        return Run(browser, tmp_path, page, "--dump-dom", *options)
+        return Visit(browser, tmp_path, page, "--dump-dom", *options)
 
     return call
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import Visit, find_browser
 
 from adakern.artifact import Artifact, save
 from adakern.parameters import SpnParameters
@@ -37,6 +38,7 @@ class Made:
     content: bytes
     report: dict[str, Any]
     standard_output: dict[str, Any]
+    page: str
 
 
 def make(model: Path, board: str, folder: Path, hash_seed: str) -> Made:
@@ -54,7 +56,8 @@ def make(model: Path, board: str, folder: Path, hash_seed: str) -> Made:
     )
     assert outcome.returncode == 0, outcome.stderr
     report = json.loads((folder / "made.bit.json").read_text())
-    return Made((folder / "made.bit").read_bytes(), report, json.loads(outcome.stdout))
+    page = (folder / "made.bit.html").read_text()
+    return Made((folder / "made.bit").read_bytes(), report, json.loads(outcome.stdout), page)
 
 
 @pytest.fixture(scope="module", params=sorted(CLOCKS))
@@ -85,6 +88,37 @@ def test_report_is_of_this_bitstream(builds):
     assert board.family.preamble in made.content[:256]
     assert board.identity in made.content[:256]
     assert {"bitstream": "made.bit", "cached": False} | made.report == made.standard_output
+
+
+def test_reports_of_the_same_build_differ_in_the_time_that_it_took_alone(builds):
+    _, (first, second) = builds
+    assert {name for name in first.report if first.report[name] != second.report[name]} <= {"seconds"}
+
+
+def test_floorplan_holds_every_cell_that_nextpnr_placed(builds):
+    _, (made, _) = builds
+    placed = sum(count for *_, inside in made.report["floorplan"]["tiles"] for _, count in inside)
+    assert placed == sum(count["used"] for count in made.report["utilisation"].values())
+
+
+def test_path_is_told_from_register_to_register(builds):
+    _, (made, _) = builds
+    path, modules = made.report["critical_path"], made.report["modules"]
+    assert sum(hop["delay_ns"] for hop in path["hops"]) == pytest.approx(
+        1e3 / made.report["clock"]["reached_mhz"], abs=0.01
+    )
+    for end, hop in (("start", path["hops"][0]), ("end", path["hops"][-1])):
+        assert path[end] == f"{hop['module']}.{hop['signal']}"
+        assert hop["module"] in modules
+
+
+def test_page_draws_what_was_placed(builds, tmp_path):
+    _, (made, _) = builds
+    visit = Visit(find_browser(), tmp_path, made.page, "--dump-dom")
+    assert visit.document.count('class="tile ') == len(made.report["floorplan"]["tiles"])
+    assert f">{made.report['clock']['reached_mhz']:.2f}<" in visit.document
+    assert visit.console == []
+    assert visit.requests == set()
 
 
 def test_clock_is_met(builds):

@@ -44,7 +44,7 @@ def build(
     from adakern_hw.boards import find_board
 
     from .. import artifact
-    from ..bitstreams import build_bitstream
+    from ..bitstreams import build_bitstream, page_path
     from ..files import check_writable
     from ..report.build_facts import model_facts
 
@@ -68,6 +68,7 @@ def build(
         emit({"bitstream": str(path), "cached": built.cached} | built.report | about, indent=None)
         return
     _show(built.report)
+    print(f"report             {page_path(path)}")
     print(f"{path}{', built before' if built.cached else ''}")
 
 

@@ -74,7 +74,7 @@ def build_page(facts: Mapping[str, Any]) -> str:
         style=Markup(_environment().get_template(STYLE).render()),
         folding=_folding(lines),
         resources=_resources(facts),
-        kinds=KINDS,
+        kinds={kind: name for kind, name in KINDS.items() if facts["resources"]["total"].get(kind)},
         lines=lines,
         open_depth=OPEN_DEPTH,
         colours=_colours(facts["modules"]),
@@ -104,6 +104,8 @@ def _resources(facts: Mapping[str, Any]) -> list[Resource]:
     found = []
     for kind, name in KINDS.items():
         available = capacity.get(_CAPACITY.get(kind, "")) or _sites(facts["utilisation"], kind)
+        if not available and not total.get(kind):
+            continue
         bar = draw_composition(composition(facts["modules"], kind), available, name)
         found.append(Resource(name, total.get(kind, 0), available, estimate.get(kind), bar))
     for site in _PLACED:

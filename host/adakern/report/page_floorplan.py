@@ -10,8 +10,8 @@ from adakern_hw.hierarchy import UNNAMED
 
 from .subsystems import Subsystem, short, subsystem
 
-LEFT, TOP, RIGHT, BOTTOM = 3.2, 3.0, 4.2, 2.4
-"""Tiles of free space around the die, for axes and labels."""
+LEFT, TOP, RIGHT, BOTTOM = 40, 36, 56, 34
+"""Pixels around the die, for axes and labels."""
 
 LEVELS = 4
 """Shades by how full a logic tile is."""
@@ -22,8 +22,8 @@ AXIS_STEP = 10
 TILE_WIDTH, PICTURE_WIDTH = 20, 1130
 """Pixels: a tile at most, and the picture, which sets the tiles of a large die."""
 
-LABEL = 6
-"""Columns that a name takes."""
+LABEL = 84
+"""Pixels that the name of a pin takes."""
 
 SHOWN_PARTS = 3
 """Modules that the hint of a tile names."""
@@ -53,32 +53,8 @@ _SHORT = {"dsp": "DSP", "block_ram": "RAM"}
 
 
 def draw_floorplan(plan: Mapping[str, Any], hops: Sequence[Mapping[str, Any]]) -> Markup:
-    """SVG of a floorplan's facts, with the path of ``hops`` across it; sizes follow the page."""
-    columns, rows = plan["columns"], plan["rows"]
-    width, height = columns + LEFT + RIGHT, rows + TOP + BOTTOM
-    tile = min(TILE_WIDTH, PICTURE_WIDTH / width)
-    pins = sum(kind == "io" for _, _, kind, _ in plan["tiles"])
-    text = (
-        f"{len(plan['tiles'])} occupied tiles of a die of {columns} columns and {rows} rows, "
-        f"coloured by subsystem; {pins} tiles with pins; the critical path drawn across"
-    )
-    parts = [
-        Markup(
-            '<svg class="floorplan" role="img" aria-labelledby="floorplan-title floorplan-text" '
-            'viewBox="{} {} {} {}" style="max-width:{}px;--px:{:.4f}">'
-            '<title id="floorplan-title">Floorplan</title><desc id="floorplan-text">{}</desc>'
-        ).format(-LEFT, -TOP, f"{width:g}", f"{height:g}", round(width * tile), 1 / tile, text),
-        Markup('<rect class="die" x="-.5" y="-.5" width="{}" height="{}" rx=".6"/>').format(
-            columns + 1, rows + 1
-        ),
-        *_strips(plan),
-        *_axes(plan),
-        *(_tile(plan, *content) for content in plan["tiles"]),
-        *_labels(plan),
-        *_path(plan, hops, tile),
-        Markup("</svg>"),
-    ]
-    return Markup("\n").join(parts)
+    """SVG of a floorplan's facts, with the path of ``hops`` across it; its width follows the page's."""
+    return _Picture(plan).draw(hops)
 
 
 def shape_sample(kind: str, colour: str = "clock") -> Markup:
@@ -119,93 +95,121 @@ def _down(plan: Mapping[str, Any], row: int) -> int:
     return plan["rows"] - 1 - row if plan["row_up"] else row
 
 
-def _strips(plan: Mapping[str, Any]) -> list[Markup]:
-    """The rows and columns of hard blocks, empty or not."""
-    columns, rows = plan["columns"], plan["rows"]
-    parts = []
-    for row, kind in plan["block_rows"].items():
-        y = _down(plan, int(row))
-        parts.append(
-            Markup('<rect class="strip" x="-.5" y="{}" width="{}" height="1.1"/>').format(
-                y - 0.1, columns + 1
-            )
-        )
-        parts.append(
-            Markup('<text class="strip-label" x="{}" y="{}">{}</text>').format(
-                columns + 1, y + 0.9, _SHORT[kind]
-            )
-        )
-    for column, kind in plan["block_columns"].items():
-        x = int(column)
-        parts.append(
-            Markup('<rect class="strip" x="{}" y="-.5" width="1.1" height="{}"/>').format(x - 0.1, rows + 1)
-        )
-        parts.append(
-            Markup('<text class="strip-label middle" x="{}" y="{}">{}</text>').format(
-                x + 0.45, rows + 1.7, _SHORT[kind]
-            )
-        )
-    return parts
-
-
-def _axes(plan: Mapping[str, Any]) -> list[Markup]:
-    """Numbers of columns above and of rows on the left."""
-    above = [
-        Markup('<text class="axis middle" x="{}" y="-1.2">{}</text>').format(column + 0.45, column)
-        for column in range(0, plan["columns"], AXIS_STEP)
-    ]
-    left = [
-        Markup('<text class="axis end" x="-1.2" y="{}">{}</text>').format(_down(plan, row) + 0.85, row)
-        for row in range(0, plan["rows"], AXIS_STEP)
-    ]
-    return above + left
-
-
-def _labels(plan: Mapping[str, Any]) -> list[Markup]:
-    """Names at the PLL and at the pins, beside them where there is no other name."""
-    names: dict[tuple[int, int], set[str]] = {}
-    for column, row, kind, cells in plan["tiles"]:
-        if kind in ("io", "pll"):
-            found = {_pin(plan["modules"][module]) for module, _ in cells} if kind == "io" else {"PLL"}
-            names.setdefault((_down(plan, row), column), set()).update(found)
-    places = sorted(names)
-    parts = []
-    for (y, column), before, after in zip(places, [(-1, 0), *places], [*places[1:], (-1, 0)], strict=False):
-        crowded_left = before[0] == y and column - before[1] < LABEL
-        crowded_right = after[0] == y and after[1] - column < LABEL
-        left = crowded_right or (column > plan["columns"] / 2 and not crowded_left)
-        parts.append(
-            Markup('<text class="label {}" x="{:g}" y="{:g}">{}</text>').format(
-                "end" if left else "start",
-                column + (-0.7 if left else 1.6),
-                y + 0.85,
-                ", ".join(sorted(names[y, column])),
-            )
-        )
-    return parts
-
-
 def _pin(module: str) -> str:
     """What a pin is called: its module, as far as that is known."""
     return "pin" if module == UNNAMED else short(module).split(".")[0]
 
 
-def _path(plan: Mapping[str, Any], hops: Sequence[Mapping[str, Any]], tile: float) -> list[Markup]:
-    """The critical path from tile to tile: a ring where it starts, a dot where it ends; tiles in pixels."""
-    places: list[tuple[float, float]] = []
-    for hop in hops:
-        column, row = hop["place"]
-        place = (column + 0.45, _down(plan, row) + 0.45)
-        if not places or places[-1] != place:
-            places.append(place)
-    if not places:
-        return []
-    points = " ".join(f"{x:g},{y:g}" for x, y in places)
-    (first_x, first_y), (last_x, last_y) = places[0], places[-1]
-    return [
-        Markup('<g class="path"><polyline class="halo" points="{0}"/><polyline points="{0}"/>').format(
-            points
-        ),
-        Markup('<circle class="start" cx="{:g}" cy="{:g}" r="{:.2f}"/>').format(first_x, first_y, 8 / tile),
-        Markup('<circle class="end" cx="{:g}" cy="{:g}" r="{:.2f}"/></g>').format(last_x, last_y, 6 / tile),
-    ]
+def _text(kind: str, x: float, y: float, words: str) -> Markup:
+    """Words in the middle of a line at ``y``."""
+    return Markup('<text class="{}" x="{:g}" y="{:g}" dy=".35em">{}</text>').format(
+        kind, round(x, 2), round(y, 2), words
+    )
+
+
+class _Picture:
+    """The parts of a floorplan's picture, in units of tiles; ``pixel`` is a pixel at full width in them."""
+
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self.plan = plan
+        self.columns, self.rows = plan["columns"], plan["rows"]
+        self.pixel = max(1 / TILE_WIDTH, self.columns / (PICTURE_WIDTH - LEFT - RIGHT))
+
+    def draw(self, hops: Sequence[Mapping[str, Any]]) -> Markup:
+        plan, pixel = self.plan, self.pixel
+        width, height = self.columns + (LEFT + RIGHT) * pixel, self.rows + (TOP + BOTTOM) * pixel
+        pins = sum(kind == "io" for _, _, kind, _ in plan["tiles"])
+        described = (
+            f"{len(plan['tiles'])} occupied tiles of a die of {self.columns} columns and {self.rows} rows, "
+            f"coloured by subsystem; {pins} tiles with pins; the critical path drawn across"
+        )
+        parts = [
+            Markup(
+                '<svg class="floorplan" role="img" aria-labelledby="floorplan-title floorplan-text" '
+                'viewBox="{:.2f} {:.2f} {:.2f} {:.2f}" style="max-width:{:.0f}px;--px:{:.4f}">'
+                '<title id="floorplan-title">Floorplan</title><desc id="floorplan-text">{}</desc>'
+            ).format(-LEFT * pixel, -TOP * pixel, width, height, width / pixel, pixel, described),
+            Markup('<rect class="die" x="-.5" y="-.5" width="{}" height="{}" rx=".6"/>').format(
+                self.columns + 1, self.rows + 1
+            ),
+            *self._strips(),
+            *self._axes(),
+            *(_tile(plan, *content) for content in plan["tiles"]),
+            *self._labels(),
+            *self._path(hops),
+            Markup("</svg>"),
+        ]
+        return Markup("\n").join(parts)
+
+    def _strips(self) -> list[Markup]:
+        """The rows and columns of hard blocks, empty or not."""
+        strip = Markup('<rect class="strip" x="{:g}" y="{:g}" width="{:g}" height="{:g}"/>')
+        parts = []
+        for row, kind in self.plan["block_rows"].items():
+            y = _down(self.plan, int(row))
+            parts.append(strip.format(-0.5, y - 0.1, self.columns + 1, 1.1))
+            parts.append(_text("strip-label", self.columns + 0.5 + 10 * self.pixel, y + 0.45, _SHORT[kind]))
+        for column, kind in self.plan["block_columns"].items():
+            x = int(column)
+            parts.append(strip.format(x - 0.1, -0.5, 1.1, self.rows + 1))
+            parts.append(
+                _text("strip-label middle", x + 0.45, self.rows + 0.5 + 16 * self.pixel, _SHORT[kind])
+            )
+        return parts
+
+    def _axes(self) -> list[Markup]:
+        """Numbers of columns above and of rows on the left."""
+        edge = -0.5 - 10 * self.pixel
+        above = [
+            _text("axis middle", column + 0.45, edge - 6 * self.pixel, str(column))
+            for column in range(0, self.columns, AXIS_STEP)
+        ]
+        left = [
+            _text("axis end", edge, _down(self.plan, row) + 0.45, str(row))
+            for row in range(0, self.rows, AXIS_STEP)
+        ]
+        return above + left
+
+    def _labels(self) -> list[Markup]:
+        """Names at the PLL and at the pins, beside them where there is no other name."""
+        names: dict[tuple[int, int], set[str]] = {}
+        for column, row, kind, cells in self.plan["tiles"]:
+            if kind in ("io", "pll"):
+                modules = [self.plan["modules"][module] for module, _ in cells]
+                found = {_pin(module) for module in modules} if kind == "io" else {"PLL"}
+                names.setdefault((_down(self.plan, row), column), set()).update(found)
+        places = sorted(names)
+        parts = []
+        for (y, x), before, after in zip(places, [(-1, 0), *places], [*places[1:], (-1, 0)], strict=False):
+            crowded_left = before[0] == y and x - before[1] < LABEL * self.pixel
+            crowded_right = after[0] == y and after[1] - x < LABEL * self.pixel
+            left = crowded_right or (x > self.columns / 2 and not crowded_left)
+            gap = 0.8 + 5 * self.pixel
+            words = ", ".join(sorted(names[y, x]))
+            parts.append(
+                _text(
+                    f"label {'end' if left else 'start'}", x + 0.45 + (-gap if left else gap), y + 0.45, words
+                )
+            )
+        return parts
+
+    def _path(self, hops: Sequence[Mapping[str, Any]]) -> list[Markup]:
+        """The critical path from tile to tile: a ring where it starts, a dot where it ends."""
+        places: list[tuple[float, float]] = []
+        for hop in hops:
+            column, row = hop["place"]
+            place = (column + 0.45, _down(self.plan, row) + 0.45)
+            if not places or places[-1] != place:
+                places.append(place)
+        if not places:
+            return []
+        points = " ".join(f"{x:g},{y:g}" for x, y in places)
+        dot = Markup('<circle class="{}" cx="{:g}" cy="{:g}" r="{:.2f}"/>')
+        return [
+            Markup('<g class="path"><polyline class="halo" points="{0}"/><polyline points="{0}"/>').format(
+                points
+            ),
+            dot.format("start", *places[0], 8 * self.pixel),
+            dot.format("end", *places[-1], 6 * self.pixel),
+            Markup("</g>"),
+        ]
