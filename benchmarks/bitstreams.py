@@ -1,9 +1,9 @@
-"""Bitstreams of the reference network: clock, resources, throughput on each board.
+"""Bitstreams of the reference network: clock, resources, throughput.
 
-    python benchmarks/bitstreams.py [--only BOARD] [--search N] [--out FILE.json]
+    python benchmarks/bitstreams.py [--only BUILD] [--search N] [--out FILE.json]
 
-Builds each board's entry of BUILDS and keeps what its report says. A clock that is missed is kept as
-what it is: the error with the worst path. Boards that are not built this time keep their entries.
+Makes each of BUILDS and keeps what its report says. A clock that is missed is kept as what it is: the
+error with the worst path. Those that are not built this time keep their entries.
 """
 
 import argparse
@@ -11,36 +11,48 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from adakern.bitstreams import build_bitstream
 from adakern.files import write_atomically
-from adakern_hw.boards import BOARDS, find_board
+from adakern_hw.boards import find_board
 from adakern_spec.errors import AdakernError
 from adakern_spec.network import REFERENCE
 
-BUILDS: dict[str, tuple[int | None, float]] = {
-    "ulx3s-85f": (144, 100.0),
-    "icepi-zero": (9, 62.5),
-    "icebreaker": (None, 20.25),
+
+@dataclass(frozen=True)
+class Asked:
+    """What to build: ``multipliers`` is a budget, None for all that the part has."""
+
+    board: str
+    multipliers: int | None
+    clock_mhz: float
+    weight_bits: int = 8
+
+
+BUILDS = {
+    "ulx3s-85f": Asked("ulx3s-85f", 144, 100.0),
+    "ulx3s-85f-4bit": Asked("ulx3s-85f", None, 100.0, weight_bits=4),
+    "icepi-zero": Asked("icepi-zero", 9, 62.5),
+    "icebreaker": Asked("icebreaker", None, 20.25),
 }
-"""Multiplier budget and wanted clock in MHz by board."""
 
 
-def measure(board: str, search: int) -> dict[str, Any]:
+def measure(name: str, search: int) -> dict[str, Any]:
     """One build: its report without the tools' own tables, or the error."""
-    multipliers, megahertz = BUILDS[board]
+    build = BUILDS[name]
     start = time.monotonic()
-    asked = {"multipliers": multipliers, "clock_mhz": megahertz, "search": search}
+    asked = {**asdict(build), "search": search}
     try:
         built = build_bitstream(
-            REFERENCE,
-            find_board(board),
-            multipliers,
-            round(megahertz * 1e6),
+            replace(REFERENCE, weight_bits=build.weight_bits),
+            find_board(build.board),
+            build.multipliers,
+            round(build.clock_mhz * 1e6),
             search,
-            lambda stage, elapsed: print(f"{board}: {stage} at {elapsed:.0f} s", file=sys.stderr),
+            lambda stage, elapsed: print(f"{name}: {stage} at {elapsed:.0f} s", file=sys.stderr),
         )
     except AdakernError as error:
         return {"asked": asked, "error": str(error), "load": os.getloadavg()[0]}
@@ -56,16 +68,16 @@ def measure(board: str, search: int) -> dict[str, Any]:
 def main() -> None:
     """Build, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", choices=BOARDS, help="one board")
+    parser.add_argument("--only", choices=BUILDS, help="one of them")
     parser.add_argument("--search", type=int, default=1, help="placements to try")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "bitstreams.json")
     arguments = parser.parse_args()
-    result: dict[str, Any] = {"command": "python benchmarks/bitstreams.py", "boards": {}}
+    result: dict[str, Any] = {"command": "python benchmarks/bitstreams.py", "builds": {}}
     if arguments.out.exists():
-        result["boards"] = json.loads(arguments.out.read_text())["boards"]
-    for board in [arguments.only] if arguments.only else BUILDS:
-        result["boards"][board] = figures = measure(board, arguments.search)
-        print(f"{board}: {figures.get('error') or json.dumps(figures['clock'])}")
+        result["builds"] = json.loads(arguments.out.read_text())["builds"]
+    for name in [arguments.only] if arguments.only else BUILDS:
+        result["builds"][name] = figures = measure(name, arguments.search)
+        print(f"{name}: {figures.get('error') or json.dumps(figures['clock'])}")
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(arguments.out, lambda path, text=text: path.write_text(text))
 

@@ -62,6 +62,16 @@ def sequence(rng: random.Random, design: str) -> str:
     return "".join(bases)
 
 
+def fasta(seed: int, count: int) -> str:
+    """``count`` designs with their dot-brackets."""
+    rng = random.Random(seed)
+    records = []
+    for index in range(1, count + 1):
+        design = structure(rng)
+        records.append(f">design_{index:02}\n{sequence(rng, design)}\n{design}\n")
+    return "".join(records)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -70,12 +80,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=12)
     arguments = parser.parse_args()
-    rng = random.Random(arguments.seed)
-    records = []
-    for index in range(1, arguments.count + 1):
-        design = structure(rng)
-        records.append(f">design_{index:02}\n{sequence(rng, design)}\n{design}\n")
-    write_atomically(BUNDLED / "demo.fasta", lambda path: path.write_text("".join(records)))
+    text = fasta(arguments.seed, arguments.count)
+    write_atomically(BUNDLED / "demo.fasta", lambda path: path.write_text(text))
     encoder = load_encoder(arguments.encoder)
     save_encoder(BUNDLED / "demo_encoder.safetensors", encoder)
     designs = list(read_records(BUNDLED / "demo.fasta", Admission()))

@@ -46,6 +46,43 @@ def engine(result: Result) -> str:
     return "## Engine: cycles\n\n" + table(["Verilated device, byte interface", "measured", "formula"], rows)
 
 
+def four_bits(result: Result) -> str:
+    """Cycles with 4-bit weights against 8, and what the bundled encoder loses."""
+    wide, narrow = (result["speed"][bits] for bits in ("8", "4"))
+    rows = [
+        [name, *(f"{side[key]:,}" for side in (wide, narrow))]
+        for name, key in (
+            ("products per cycle", "products_per_cycle"),
+            ("of these made of look-up tables", "products_in_logic"),
+            ("DSP blocks", "dsps"),
+            ("cycles per map, back to back", "cycles_per_map"),
+            ("the same by formula", "cycles_per_map_formula"),
+            ("cycles of a single map, first pixel to result", "latency"),
+            ("the same by formula", "latency_formula"),
+        )
+    ]
+    losses = [
+        [
+            f"{row['weight_bits']} bit, {row['method'].upper()}",
+            *(f"{row[key]:.4f}" for key in ("scale_error_mean", "scale_error_max")),
+            f"{row['output_error_rms']:.2%}",
+        ]
+        for row in result["loss"]["quantisations"]
+    ]
+    loss = (
+        "Loss of the bundled encoder against float, calibrated (QAT: trained) on the 12 sequences of the "
+        f"demonstration and measured on {result['loss']['sequences']} others: error of the scales, and of "
+        "the outputs (root mean square, as a share of their standard deviation).\n\n"
+    )
+    return (
+        "## Weights of 4 bits\n\n"
+        + table([result["part"], "8 bit", "4 bit"], rows)
+        + f"\n{result['throughput_ratio']:.2f} times the maps per second at the same clock.\n\n"
+        + loss
+        + table(["weights", "scales, mean", "scales, max", "outputs"], losses)
+    )
+
+
 def emulator(result: Result) -> str:
     """Maps per second of the integer reference."""
     rows = [
@@ -145,6 +182,7 @@ of the part.
 
 SECTIONS: dict[str, Callable[[Result], str]] = {
     "engine": engine,
+    "four_bits": four_bits,
     "verilator": verilator,
     "emulator": emulator,
     "openvaccine": openvaccine,

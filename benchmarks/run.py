@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("engine", "verilator", "emulator", "resources", "report")
+SCRIPTS = ("engine", "four_bits", "verilator", "emulator", "resources", "report")
 
 
 def main() -> None:

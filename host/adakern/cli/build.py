@@ -29,7 +29,9 @@ def build(
     ] = None,
     multipliers: Annotated[
         int | None,
-        typer.Option(min=1, help="Multiplier budget; default: all that the part has.", show_default=False),
+        typer.Option(
+            min=1, help="Products per cycle at most; default: all that the part makes.", show_default=False
+        ),
     ] = None,
     search: Annotated[
         int, typer.Option(min=1, help="Placements to try until one meets the clock, in parallel.")
