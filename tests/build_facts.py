@@ -61,6 +61,7 @@ def made_up_facts(part: str = "lfe5u_25f", tiles: int = 60, seed: int = 1) -> di
             "worst_path": "device.receiver.a → device.accelerator.b, 8.00 ns",
             "seed": 3,
         },
+        "clocks": [{"name": "clock.fast", "wanted_mhz": 100.0, "reached_mhz": 125.0, "slack_ns": 2.0}],
         "network": _network(),
         "resources": {
             "total": {kind: sum(cells[kind] for cells in modules.values()) for kind in KINDS},
@@ -117,6 +118,7 @@ def _path() -> dict[str, Any]:
         ("setup", 0.25, "device.accelerator", "b", "CE", [20, 9]),
     )
     return {
+        "wanted_mhz": 100.0,
         "start": "device.receiver.a",
         "end": "device.accelerator.b",
         "delay_ns": 8.0,

@@ -23,7 +23,7 @@ from .engines.spn import SpnEngine
 from .floorplan import Floorplan, read_floorplan
 from .hierarchy import Hierarchy
 from .resources import Counts, count_cells
-from .timing import Timing, read_timing
+from .timing import Clock, Timing, read_clocks, read_timing
 from .toolchain import TOOLS, ToolError, Workshop, tool_version
 from .top import UartTop
 
@@ -149,11 +149,12 @@ def write_sources(board: Board, pll: Pll, device: wiring.Component) -> Sources:
 
 @dataclass(frozen=True)
 class Placement:
-    """One run of the placer and router."""
+    """One run of the placer and router; ``timing`` of the clock that comes off worst of ``clocks``."""
 
     seed: int
     timing: Timing
     utilisation: dict[str, dict[str, int]]
+    clocks: tuple[Clock, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
     ]
     workshop.run(family.place_and_route, arguments, f"nextpnr.{seed}.log")
     content = _read(workshop.folder / report, family.place_and_route)
-    return Placement(seed, read_timing(content), content["utilization"])
+    return Placement(seed, read_timing(content), content["utilization"], read_clocks(content))
 
 
 def _routed(seed: int) -> str:

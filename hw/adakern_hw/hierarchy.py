@@ -33,7 +33,7 @@ class Hierarchy:
 
     def split(self, name: str) -> tuple[str, str]:
         """Module and own name of a cell or net; the module is `UNNAMED` if the name tells none."""
-        name = _GLOBAL.sub("", name)
+        name = local_name(name)
         end = name.rfind(".")
         while end > 0:
             if name[:end] in self.modules:
@@ -44,6 +44,11 @@ class Hierarchy:
     def module(self, name: str) -> str:
         """Module of a cell or net, `UNNAMED` if its name tells none."""
         return self.split(name)[0]
+
+
+def local_name(name: str) -> str:
+    """Name of a net before nextpnr made it global."""
+    return _GLOBAL.sub("", name)
 
 
 def signal_of(cell: str) -> str:

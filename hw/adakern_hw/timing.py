@@ -6,7 +6,7 @@ from typing import Any
 
 from adakern_spec.errors import AdakernError
 
-from .hierarchy import Hierarchy, signal_of
+from .hierarchy import Hierarchy, local_name, signal_of
 
 
 class TimingError(AdakernError):
@@ -93,6 +93,29 @@ class Timing:
                 where,
                 "ask for a slower clock, fewer multipliers, or try more placements with --search",
             )
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A clock of a design: the net's name, ``wanted`` and ``reached`` in MHz."""
+
+    name: str
+    wanted: float
+    reached: float
+
+    @property
+    def slack(self) -> float:
+        """Of a period at the wanted clock, in ns; negative if it is missed."""
+        return 1e3 / self.wanted - 1e3 / self.reached
+
+
+def read_clocks(report: Mapping[str, Any]) -> tuple[Clock, ...]:
+    """Every clock in nextpnr's JSON report, the fastest constraint first."""
+    clocks = (
+        Clock(local_name(name), limits["constraint"], limits["achieved"])
+        for name, limits in report["fmax"].items()
+    )
+    return tuple(sorted(clocks, key=lambda clock: (-clock.wanted, clock.name)))
 
 
 def read_timing(report: Mapping[str, Any]) -> Timing:

@@ -14,7 +14,7 @@ from adakern_hw.bitstream import Bitstream, Placement, Sources
 from adakern_hw.boards import find_board
 from adakern_hw.floorplan import DIES, Floorplan, Tile
 from adakern_hw.hierarchy import Hierarchy
-from adakern_hw.timing import Timing, TimingPath
+from adakern_hw.timing import Clock, Timing, TimingPath
 from adakern_hw.toolchain import ToolError, tool_version
 from adakern_spec import cycles
 from adakern_spec.network import SpnShape
@@ -29,6 +29,7 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
+CLOCKS = (Clock("clock.fast", 100.0, 125.0), Clock("clock.slow", 20.0, 30.0))
 FLOORPLAN = Floorplan("lfe5u_25f", DIES["lfe5u_25f"], False, 16, (Tile(4, 7, "logic", {"engine": 12}),))
 
 
@@ -53,7 +54,7 @@ def tools(monkeypatch, tmp_path):
         path.write_bytes(CONTENT)
         return Bitstream(
             path,
-            Placement(seeds, TIMING, {}),
+            Placement(seeds, TIMING, {}, CLOCKS),
             {"": COUNTS, "engine": COUNTS},
             {"synthesis": 1.0},
             Hierarchy(["engine"]),
@@ -98,6 +99,8 @@ def test_report_counts_cycles_at_the_clock_of_the_board(tools):
     assert network["maps_per_second"] == pytest.approx(50e6 / cycles.interval(shape, folds, 32))
     assert network["latency_us"] == pytest.approx(cycles.latency(shape, folds, 32) / 50)
     assert network["multipliers"] <= 5
+    # The slow clock is the one nearest to the 50 MHz that were asked for.
+    assert network["maps_per_second_at_reached"] == pytest.approx(30e6 / cycles.interval(shape, folds, 32))
 
 
 def test_second_build_comes_from_the_cache_and_other_options_do_not(cli, model, tools, tmp_path):

@@ -107,8 +107,23 @@ def test_key_figures_are_the_facts(page, facts):
 
 def test_missed_clock_is_said():
     facts = made_up_facts()
-    facts["clock"] |= {"slack_ns": -0.5, "reached_mhz": 95.2}
+    facts["clocks"][0] |= {"slack_ns": -0.5, "reached_mhz": 95.2}
     assert "clock missed by 0.50 ns" in parse(facts).text
+
+
+def test_each_clock_is_listed_and_the_worst_one_judged():
+    facts = made_up_facts()
+    facts["clocks"].append({"name": "clock.slow", "wanted_mhz": 50.0, "reached_mhz": 50.5, "slack_ns": 0.198})
+    facts["critical_path"]["wanted_mhz"] = 50.0
+    page = parse(facts)
+    assert "clocks met, 0.20 ns to spare" in page.text
+    assert "the longest path of the 50.00 MHz clock, which has the least slack" in page.text
+    assert page.find("reached").text == "125.00 MHz"
+    lines = page.find("timing").all("table")[0].all("tbody")[0].children
+    assert [cells(line) for line in lines] == [
+        ["clock.fast", "100.00", "125.00", "2.00"],
+        ["clock.slow", "50.00", "50.50", "0.20"],
+    ]
 
 
 def test_times_at_both_clocks(page):

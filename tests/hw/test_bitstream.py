@@ -14,7 +14,7 @@ from adakern_hw.blocks.multiplier import LogicMultiplierRow
 from adakern_hw.boards import BOARDS, BoardError, find_board
 from adakern_hw.boards.board import Capacity
 from adakern_hw.hierarchy import UNNAMED, Hierarchy
-from adakern_hw.timing import TimingError, read_timing
+from adakern_hw.timing import TimingError, read_clocks, read_timing
 from adakern_hw.toolchain import ToolError
 from adakern_spec import cycles
 from adakern_spec.network import REFERENCE, Fold, SpnShape
@@ -190,6 +190,17 @@ def test_timing_is_read_for_the_fastest_constraint():
     assert str(TIMING.worst) == (
         "device.stage_0.sum → device.stage_1.total, 12.50 ns, 9.00 ns of them routing, 1 levels of logic"
     )
+
+
+def test_clocks_are_read_the_fastest_first_by_the_names_of_their_nets():
+    report = {"fmax": REPORT["fmax"] | {"$glbnet$clock.fast": {"achieved": 160.0, "constraint": 150.0}}}
+    clocks = read_clocks(report)
+    assert [(clock.name, clock.wanted, clock.reached) for clock in clocks] == [
+        ("clock.fast", 150.0, 160.0),
+        ("sync", 100.0, 80.0),
+        ("slow", 25.0, 90.0),
+    ]
+    assert clocks[1].slack == pytest.approx(10.0 - 12.5)
 
 
 def test_path_names_module_and_signal_of_every_hop():

@@ -18,29 +18,41 @@ Facts = dict[str, Any]
 
 
 def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
-    """What is known of a build of any model with the order's shape; times in the units of the names."""
+    """What is known of a build of any model with the order's shape; times in the units of the names.
+
+    ``clock`` is the engine's; the critical path is that of the clock with the least slack.
+    """
     placement = made.placement
-    timing = placement.timing
-    board = order.board
+    board, worst = order.board, placement.timing.worst
+    clock = min(placement.clocks, key=lambda clock: abs(clock.wanted * MHZ - order.clock_hz))
     return {
         "board": board.name,
         "part": board.about,
         "tools": sources.tools,
         "clock": {
-            "wanted_mhz": timing.wanted,
-            "reached_mhz": timing.reached,
-            "slack_ns": timing.slack,
-            "worst_path": str(timing.worst),
+            "wanted_mhz": clock.wanted,
+            "reached_mhz": clock.reached,
+            "slack_ns": clock.slack,
+            "worst_path": str(worst),
             "seed": placement.seed,
         },
-        "network": _network(order.shape, order.folds, order.clock_hz, timing.reached * MHZ),
+        "clocks": [
+            {
+                "name": one.name,
+                "wanted_mhz": one.wanted,
+                "reached_mhz": one.reached,
+                "slack_ns": one.slack,
+            }
+            for one in placement.clocks
+        ],
+        "network": _network(order.shape, order.folds, order.clock_hz, clock.reached * MHZ),
         "resources": {
             "total": made.modules[""],
             "capacity": vars(board.capacity),
             "estimate": {"dsps": board.dsps(order.shape, order.folds)},
         },
         "modules": {module: counts for module, counts in made.modules.items() if module},
-        "critical_path": timing.worst.to_json(made.hierarchy),
+        "critical_path": {"wanted_mhz": placement.timing.wanted, **worst.to_json(made.hierarchy)},
         "floorplan": made.floorplan.to_json(),
         "utilisation": placement.utilisation,
         "seconds": made.seconds,

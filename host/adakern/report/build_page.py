@@ -64,7 +64,7 @@ class Resource:
 def build_page(facts: Mapping[str, Any]) -> str:
     """HTML of a build's facts (`adakern.report.build_facts`)."""
     plan, path, network = facts["floorplan"], facts["critical_path"], facts["network"]
-    period = 1e3 / facts["clock"]["wanted_mhz"]
+    period = 1e3 / path["wanted_mhz"]
     steps = path_steps(path["hops"], plan)
     lines = rows(module_tree(facts["modules"]))
     layers = facts.get("quantisation", {}).get("layers", [])
@@ -87,6 +87,7 @@ def build_page(facts: Mapping[str, Any]) -> str:
         ],
         steps=steps,
         shares=module_shares(steps),
+        slack=min(clock["slack_ns"] for clock in facts["clocks"]),
         timeline=draw_path(steps, period),
         period=period,
         longest=max(period, path["delay_ns"]),
