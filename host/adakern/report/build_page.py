@@ -32,6 +32,9 @@ KINDS = {
 _CAPACITY = {"luts": "luts", "registers": "luts", "dsps": "dsps", "block_rams": "block_rams"}
 """Resource: field of the part's capacity that bounds it."""
 
+LOGIC_CELLS = "logic_cells"
+"""The estimate of placed logic cells among those of `KINDS`."""
+
 _SITES = {"carries": (("TRELLIS_COMB", 2), ("ICESTORM_LC", 1)), "lut_rams": (("TRELLIS_RAMW", 1),)}
 """Further resources: what nextpnr counts on the part, and how many of them one takes."""
 
@@ -113,7 +116,12 @@ def _resources(facts: Mapping[str, Any]) -> list[Resource]:
         if site in facts["utilisation"]:
             count = facts["utilisation"][site]
             bar = _placed_bar(facts, count)
-            found.insert(0, Resource("logic cells, placed", count["used"], count["available"], None, bar))
+            found.insert(
+                0,
+                Resource(
+                    "logic cells, placed", count["used"], count["available"], estimate.get(LOGIC_CELLS), bar
+                ),
+            )
     return found
 
 

@@ -40,7 +40,7 @@ _SHAPES = {
 """Outlines by kind of tile in units of tiles; what they cut out is left empty (even-odd rule)."""
 
 NAMES = {
-    "logic": "logic, darker where fuller",
+    "logic": "logic, stronger where fuller",
     "dsp": "DSP block",
     "block_ram": "block RAM",
     "single_port_ram": "single-port RAM",
