@@ -32,14 +32,14 @@ KINDS = {
 _CAPACITY = {"luts": "luts", "registers": "luts", "dsps": "dsps", "block_rams": "block_rams"}
 """Resource: field of the part's capacity that bounds it."""
 
-LOGIC_CELLS = "logic_cells"
-"""The estimate of placed logic cells among those of `KINDS`."""
-
 _SITES = {"carries": (("TRELLIS_COMB", 2), ("ICESTORM_LC", 1)), "lut_rams": (("TRELLIS_RAMW", 1),)}
 """Further resources: what nextpnr counts on the part, and how many of them one takes."""
 
 _PLACED = ("TRELLIS_COMB", "ICESTORM_LC")
 """nextpnr's count of occupied look-up tables, with those that carry chains and LUT RAM take."""
+
+_PACKED = "luts"
+"""What the estimate has of that count; of the cells before packing it has none."""
 
 
 @dataclass(frozen=True)
@@ -111,16 +111,15 @@ def _resources(facts: Mapping[str, Any]) -> list[Resource]:
         if not available and not total.get(kind):
             continue
         bar = draw_composition(composition(facts["modules"], kind), available, name)
-        found.append(Resource(name, total.get(kind, 0), available, estimate.get(kind), bar))
+        predicted = None if kind == _PACKED else estimate.get(kind)
+        found.append(Resource(name, total.get(kind, 0), available, predicted, bar))
     for site in _PLACED:
         if site in facts["utilisation"]:
             count = facts["utilisation"][site]
             bar = _placed_bar(facts, count)
+            predicted = estimate.get(_PACKED)
             found.insert(
-                0,
-                Resource(
-                    "logic cells, placed", count["used"], count["available"], estimate.get(LOGIC_CELLS), bar
-                ),
+                0, Resource("logic cells, placed", count["used"], count["available"], predicted, bar)
             )
     return found
 
