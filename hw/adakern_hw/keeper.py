@@ -19,6 +19,7 @@ SIGNALLED = 128
 
 def main() -> int:
     """The tool's exit status."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         tool = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
     except OSError as error:
@@ -31,6 +32,11 @@ def main() -> int:
 
 def _guard() -> None:
     os.read(0, 1)
+    _end()
+
+
+def _end(*_: object) -> None:
+    """The keeper does not leave its tool behind."""
     os.killpg(0, signal.SIGKILL)
 
 

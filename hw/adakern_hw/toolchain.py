@@ -187,5 +187,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _ending(status: int) -> str:
-    """What the exit status of a keeper says."""
-    return f"ended by signal {status - 128}" if status > SIGNALLED else f"exit status {status}"
+    """What the exit status of a keeper says, its own end by a signal among it."""
+    number = -status if status < 0 else status - SIGNALLED
+    return f"ended by signal {number}" if number > 0 else f"exit status {status}"

@@ -114,6 +114,29 @@ def test_tool_that_a_signal_ends_says_so(yosys, tmp_path):
         workshop.run("yosys", [], "log")
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_keeper_that_a_signal_ends_takes_its_tool_with_it(yosys, tmp_path):
+    yosys(FAMILY.format(folder=tmp_path))
+    errors = []
+
+    def run():
+        try:
+            workshop.run("yosys", [], "log")
+        except ToolError as error:
+            errors.append(str(error))
+
+    with Workshop(tmp_path) as workshop:
+        thread = threading.Thread(target=run)
+        thread.start()
+        wait_for((tmp_path / "started").exists, "no tool")
+        tool, child = map(int, (tmp_path / "started").read_text().split())
+        keeper = int(Path(f"/proc/{tool}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(keeper, signal.SIGTERM)
+        thread.join(60)
+    wait_for(lambda: ended(tool) and ended(child), "the tool goes on")
+    assert errors[0].startswith("yosys: ended by signal 9; ")
+
+
 def test_tool_that_the_system_cannot_run(monkeypatch, tmp_path):
     (tmp_path / "tool").write_bytes(b"\x7fELF")
     (tmp_path / "tool").chmod(0o755)
