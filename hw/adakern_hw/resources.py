@@ -30,12 +30,3 @@ def count_cells(netlist: Mapping[str, Any], top: str) -> Counts:
             counts.setdefault(hierarchy.module(name), Counter())[kind] += 1
             counts[""][kind] += 1
     return {module: {kind: count[kind] for kind in KINDS} for module, count in sorted(counts.items())}
-
-
-def cut(counts: Counts, depth: int) -> Counts:
-    """Counts with everything below ``depth`` levels added to its module there, most look-up tables first."""
-    sums: dict[str, Counter[str]] = {}
-    for module, cells in counts.items():
-        sums.setdefault(".".join(module.split(".")[:depth]), Counter()).update(cells)
-    ordered = sorted(sums.items(), key=lambda item: (-item[1]["luts"], item[0]))
-    return {module: dict(cells) for module, cells in ordered}

@@ -89,6 +89,15 @@ def test_build_writes_bitstream_and_report(cli, model, tools, tmp_path):
     assert "synthesis" in outcome.err
 
 
+def test_terminal_shows_the_subsystems_and_names_the_page(cli, model, tools, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    out = tmp_path / "demo.bit"
+    text = cli("build", model, "--board", "icepi-zero", "--out", out).out
+    assert "sequencing and scale head" in text
+    assert "125.00 MHz reached, 100.00 MHz wanted, slack 2.00 ns" in text
+    assert "demo.bit.html" in text
+
+
 def test_report_counts_cycles_at_the_clock_of_the_board(tools):
     shape, board = SpnShape((2, 2, 1), height=4, max_length=32), find_board("icepi-zero")
     network = bitstreams.build_bitstream(shape, board, 5, 50_000_000, status=lambda *_: None).report[

@@ -11,7 +11,7 @@ from adakern.report.build_facts import facts_text
 from adakern.report.build_page import build_page
 from adakern.report.module_tree import module_tree, rows
 from adakern.report.page_path import module_shares, path_steps, pin_words
-from adakern.report.subsystems import short, subsystem
+from adakern.report.subsystems import by_subsystem, short, subsystem
 from adakern_hw.floorplan import DIES
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
@@ -350,6 +350,15 @@ def test_page_of_the_largest_part_stays_small(tiles):
 )
 def test_subsystems(module, label):
     assert subsystem(module).label == label
+
+
+def test_subsystems_add_up_with_the_stages_first():
+    sums = by_subsystem(made_up_facts()["modules"])
+    labels = [one.label for one in sums]
+    assert labels[:2] == ["conv stage 0", "conv stage 1"]
+    assert len(labels) == len(set(labels))
+    total = made_up_facts()["resources"]["total"]
+    assert {kind: sum(cells[kind] for cells in sums.values()) for kind in total} == total
 
 
 def test_short_names():

@@ -11,7 +11,7 @@ import pytest
 
 from adakern_hw.floorplan import DIES, OTHER, read_floorplan
 from adakern_hw.hierarchy import UNNAMED, Hierarchy, signal_of
-from adakern_hw.resources import count_cells, cut
+from adakern_hw.resources import count_cells
 
 HIERARCHY = Hierarchy(["link", "link.window", "link.window.U$0", "engine"])
 
@@ -74,12 +74,6 @@ def test_modules_count_their_own_cells():
         UNNAMED: 1,
     }
     assert counts["link.window"]["registers"] == counts["link.window"]["luts"] == 1
-
-
-def test_cut_adds_what_is_below_and_sorts_by_look_up_tables():
-    counts = {"a": {"luts": 1}, "a.b": {"luts": 2}, "a.b.c": {"luts": 4}, "d": {"luts": 5}}
-    assert list(cut(counts, 1).items()) == [("a", {"luts": 7}), ("d", {"luts": 5})]
-    assert list(cut(counts, 2).items()) == [("a.b", {"luts": 6}), ("d", {"luts": 5}), ("a", {"luts": 1})]
 
 
 def placed(cells, nets=None, part="lfe5u_25f", arch="ecp5"):

@@ -11,8 +11,6 @@ import typer
 from .console import Json, Model, emit, progress, say, show
 
 MHZ = 1e6
-MODULE_DEPTH = 4
-"""Levels of modules in the table: a block of the link, a stage of the engine."""
 
 BoardName = Annotated[str, typer.Option("--board", "-b", help="One of adakern boards.", show_default=False)]
 
@@ -93,14 +91,15 @@ def _stages() -> Iterator[Any]:
 def _show(report: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from adakern_hw.resources import cut
+    from ..report.subsystems import by_subsystem
 
     clock, network, total = report["clock"], report["network"], report["resources"]["total"]
     table = Table(title=f"{report['part']}")
-    for heading in ("module", *total):
-        table.add_column(heading.replace("_", " "), justify="left" if heading == "module" else "right")
-    for module, counts in cut(report["modules"], MODULE_DEPTH).items():
-        table.add_row(module, *(f"{count:,}" for count in counts.values()))
+    table.add_column("subsystem")
+    for kind in total:
+        table.add_column(kind.replace("_", " "), justify="right")
+    for part, counts in by_subsystem(report["modules"]).items():
+        table.add_row(part.label, *(f"{counts[kind]:,}" for kind in total))
     table.add_section()
     table.add_row("in all", *(f"{count:,}" for count in total.values()))
     show(table)

@@ -1,13 +1,12 @@
 """Small pictures of a build's page: where resources go, what each layer's integers cost, what stages take."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from .subsystems import Subsystem, subsystem
+from .subsystems import Subsystem, by_subsystem
 
 WIDTH = 1000
 """Units of a bar's length."""
@@ -19,11 +18,7 @@ _BAR = Markup(
 
 def composition(modules: Mapping[str, Mapping[str, int]], kind: str) -> list[tuple[Subsystem, int]]:
     """Cells of one kind by subsystem, conv stages first."""
-    counts: Counter[Subsystem] = Counter()
-    for module, cells in modules.items():
-        counts[subsystem(module)] += cells.get(kind, 0)
-    order = sorted(counts, key=lambda one: (not one.colour.startswith("stage"), one.colour, one.label))
-    return [(one, counts[one]) for one in order if counts[one]]
+    return [(one, cells[kind]) for one, cells in by_subsystem(modules).items() if cells[kind]]
 
 
 def draw_composition(parts: Sequence[tuple[Subsystem, int]], capacity: int | None, name: str) -> Markup:

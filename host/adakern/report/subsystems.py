@@ -1,7 +1,8 @@
 """Subsystems of a design: what a module belongs to, for colours and legends."""
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 STAGE_COLOURS = 4
@@ -46,6 +47,14 @@ def subsystems(modules: Iterable[str]) -> list[Subsystem]:
     """Those of some modules, conv stages first."""
     found = {subsystem(module) for module in modules}
     return sorted(found, key=lambda one: (not one.colour.startswith("stage"), one.colour, one.label))
+
+
+def by_subsystem(modules: Mapping[str, Mapping[str, int]]) -> dict[Subsystem, Counter[str]]:
+    """Cells of each kind by subsystem, in the order of `subsystems`."""
+    sums: dict[Subsystem, Counter[str]] = {one: Counter() for one in subsystems(modules)}
+    for module, cells in modules.items():
+        sums[subsystem(module)].update(cells)
+    return sums
 
 
 def plain(name: str) -> str:
