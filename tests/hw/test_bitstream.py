@@ -259,6 +259,17 @@ def test_4_bit_weights_nearly_double_the_throughput_of_an_ecp5(name):
     assert 1.9 * cycles.interval(narrow, folds, 128) <= cycles.interval(REFERENCE, wide_folds, 128)
 
 
+@pytest.mark.parametrize(("weight_bits", "blocks"), [(8, 18 + 18 + 9), (4, 9 + 12 + 9)])
+def test_build_packs_4_bit_weights_by_itself(weight_bits, blocks):
+    """Two channels at a time, three, then one."""
+    shape = SpnShape((1, 2, 3, 1), height=4, weight_bits=weight_bits)
+    folds = (Fold(2, 9), Fold(3, 6), Fold(1, 9))
+    board = find_board("ulx3s-85f")
+    sources = prepare(Order(board, shape, folds, board.clock))
+    instances = sum(content.count(b"cell \\MULT18X18D ") for content in sources.files.values())
+    assert instances == blocks == board.dsps(shape, folds)
+
+
 def test_only_4_bit_weights_that_lack_a_dsp_block_are_multiplied_in_logic():
     board, narrow = find_board("ulx3s-85f"), dataclasses.replace(REFERENCE, weight_bits=4)
     folds = (Fold(8, 18), Fold(8, 18), Fold(2, 18))
