@@ -40,14 +40,17 @@ def test_products_are_exact_after_the_published_latency(input_signed):
     assert results == [[[x * y for x, y in zip(a, c, strict=True)] for c in b] for a, b in rows]
 
 
+@pytest.mark.parametrize("term", [signed(16), unsigned(16)], ids=["signed", "unsigned"])
 @pytest.mark.parametrize("carried", [False, True])
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 9])
-def test_adder_tree_sums_exactly_after_the_published_latency(count, carried):
+def test_adder_tree_sums_exactly_after_the_published_latency(count, carried, term):
     chance = random.Random(count)
-    rows = [[-(2**15)] * count, [2**15 - 1] * count]
-    rows += [[chance.randrange(-(2**15), 2**15) for _ in range(count)] for _ in range(20)]
-    carries = [[carried * chance.randrange(2) for _ in row] for row in rows]
-    dut = AdderTree(count, signed(16), carried)
+    low, high = (-(2**15), 2**15 - 1) if term.signed else (0, 2**16 - 1)
+    rows = [[low] * count, [high] * count]
+    rows += [[chance.randint(low, high) for _ in range(count)] for _ in range(20)]
+    # The extremes with all their carries.
+    carries = [[carried * (index < 2 or chance.randrange(2)) for _ in row] for index, row in enumerate(rows)]
+    dut = AdderTree(count, term, carried)
     bench = Bench(dut)
     results = []
 
