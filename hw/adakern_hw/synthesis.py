@@ -41,7 +41,7 @@ def synthesise(component: wiring.Component, family: str) -> Synthesis:
         "write_json top.json",
     ]
     with tempfile.TemporaryDirectory(prefix="adakern-synthesis-") as folder:
-        Path(folder, "top.il").write_text(rtlil.convert(component, name="top", ports=_ports(component)))
+        Path(folder, "top.il").write_text(to_rtlil(component, "top"))
         with Workshop(Path(folder)) as workshop:
             workshop.run("yosys", ["-q", "-p", "; ".join(steps)], "yosys.log")
         netlist = json.loads(Path(folder, "top.json").read_text())
@@ -50,7 +50,12 @@ def synthesise(component: wiring.Component, family: str) -> Synthesis:
     return Synthesis(count_cells(netlist, "top")[""], {name: generic.count(name) for name in set(generic)})
 
 
-def _ports(component: wiring.Component) -> list[Signal]:
-    """Every port but the constant halves of streams that are always ready or always valid."""
+def to_rtlil(component: wiring.Component, name: str) -> str:
+    """RTLIL of a component, without paths in it.
+
+    Every member of its signature is a port but the constant halves of streams that are always ready
+    or always valid.
+    """
     values = (Value.cast(port) for _, _, port in component.signature.flatten(component))
-    return [value for value in values if isinstance(value, Signal)]
+    ports = [value for value in values if isinstance(value, Signal)]
+    return rtlil.convert(component, name=name, ports=ports, emit_src=False)

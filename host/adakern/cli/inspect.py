@@ -120,7 +120,12 @@ def devices(
     from .. import artifact, registry
 
     shape = REFERENCE if model is None else artifact.load(model).shape
-    found = [_simulated(scheme, shape) for scheme in registry.SCHEMES.values() if not scheme.path]
+    found = [
+        _simulated(scheme, path, shape)
+        for scheme in registry.SCHEMES.values()
+        for path in scheme.choices or ("",)
+        if path or not scheme.path
+    ]
     found += [_port(port, shape) for port in registry.ports()]
     if json:
         emit({"devices": found})
@@ -135,17 +140,17 @@ def devices(
     show(table)
 
 
-def _simulated(scheme: "Scheme", shape: SpnShape) -> dict[str, Any]:
+def _simulated(scheme: "Scheme", path: str, shape: SpnShape) -> dict[str, Any]:
     """A device that this machine makes itself."""
     from .. import registry
 
     about = scheme.about
-    lacking = registry.missing_tools() if scheme.name in registry.VERILATED else []
+    lacking = registry.missing_tools(scheme.name) if scheme.name in registry.VERILATED else []
     if lacking:
         about += f"; this machine lacks {', '.join(lacking)}"
     elif scheme.name == "verilator":
         about += f"; {registry.simulator(shape)}"
-    return {"url": f"{scheme.name}:", "ready": not lacking, "what": about}
+    return {"url": f"{scheme.name}:{path}", "ready": not lacking, "what": about}
 
 
 def _port(port: str, shape: SpnShape) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""The Verilated gateware as a device: at its byte interface, or at its UART pins as a serial port."""
+"""The Verilated gateware as a device: at its byte interface, its netlist there, or at its UART pins."""
 
 from pathlib import Path
 
 from adakern_sim.compiler import Status
 from adakern_sim.model import ByteModel, LineFaults, UartModel
+from adakern_sim.netlists import netlist_model
 from adakern_sim.serial_port import SerialPort
 from adakern_sim.tops import byte_model, uart_model
 from adakern_spec.network import Fold, SpnShape
@@ -89,6 +90,19 @@ def open_verilator(
     """
     model = byte_model(shape, folds, clock_hz, trace, status)
     return PacketDevice(VerilatorTransport(model, clock_hz), shape, "verilator:")
+
+
+def open_netlist(
+    family: str,
+    shape: SpnShape,
+    folds: tuple[Fold, ...],
+    clock_hz: int = CLOCK_HZ,
+    status: Status | None = None,
+) -> PacketDevice:
+    """The gateware synthesised for ``family``, ecp5 or ice40, its netlist simulated at the byte interface."""
+    name = f"netlist:{family}"
+    model = netlist_model(family, shape, folds, clock_hz, status)
+    return PacketDevice(VerilatorTransport(model, clock_hz, name), shape, name)
 
 
 def open_pty(

@@ -78,6 +78,7 @@ ICE40 = Family(
     least=8_085,
     windows_in_memory=True,
 )
+FAMILIES = {family.name: family for family in (ECP5, ICE40)}
 
 LOGIC_SHARE = 1 / 32
 """Most of a part's look-up tables that multipliers may take beside its DSP blocks."""

@@ -1,0 +1,39 @@
+"""The gate-level netlist of a device for a family."""
+
+import tempfile
+from pathlib import Path
+
+from amaranth.lib import wiring
+
+from adakern_spec.network import Fold, SpnShape
+
+from .blocks.ram import SYNTHESIS
+from .boards.board import FAMILIES, Family
+from .engines.spn import SpnEngine
+from .synthesis import to_rtlil
+from .toolchain import Workshop
+from .top import ByteTop
+
+
+def byte_device(family: str, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> ByteTop:
+    """The accelerator at its byte interface, with the multipliers of the family; parameters as `ByteTop`."""
+    rows = (FAMILIES[family].multiplier,) * len(folds)
+    return ByteTop(shape, folds, clock_hz, engine=SpnEngine(shape, folds, rows))
+
+
+def synthesise_netlist(component: wiring.Component, family: Family, name: str) -> str:
+    """Verilog of ``component`` as the module ``name`` of the family's cells, with the ports clk and rst.
+
+    Yosys runs with the options of a build for a board. Raises ToolError.
+    """
+    script = (
+        "read_rtlil netlist.il",
+        SYNTHESIS,
+        f"synth_{family.name} {' '.join(family.synthesis)} -top {name}",
+        "write_verilog -noattr netlist.v",
+    )
+    with tempfile.TemporaryDirectory(prefix="adakern-netlist-") as folder:
+        Path(folder, "netlist.il").write_text(to_rtlil(component, name))
+        with Workshop(Path(folder)) as workshop:
+            workshop.run("yosys", ["-q", "-p", "; ".join(script)], "yosys.log")
+        return Path(folder, "netlist.v").read_text()

@@ -1,0 +1,114 @@
+"""The netlist of each family as a device: bit and cycle exact, and a fault in it is seen."""
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from adakern import registry
+from adakern.device.emulator import EmulatorDevice
+from adakern.device.packet_device import PacketDevice
+from adakern.device.verilator import VerilatorTransport, open_netlist, open_verilator
+from adakern.parameters import SpnParameters
+from adakern.verification import adversarial_maps, random_maps, verify
+from adakern_hw.boards.board import FAMILIES
+from adakern_sim.netlists import byte_netlist, model_of
+from adakern_spec.network import SpnShape, folds_for_budget
+
+pytestmark = [pytest.mark.slow]
+
+SHAPE = SpnShape((1, 2), height=4, max_length=64)
+FOLDS = folds_for_budget(SHAPE, 4)
+CLOCK_HZ = 48_000_000
+
+
+def parameters(seed: int) -> SpnParameters:
+    return SpnParameters.random(SHAPE, np.random.default_rng(seed))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(family, marks=pytest.mark.xdist_group(f"netlist {family}"))
+        for family in sorted(FAMILIES)
+    ],
+)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def netlist(family: str) -> Iterator[PacketDevice]:
+    with open_netlist(family, SHAPE, FOLDS, CLOCK_HZ) as device:
+        yield device
+
+
+def test_verify_finds_no_difference_from_the_reference(netlist: PacketDevice) -> None:
+    assert verify(netlist, parameters(1), count=100, seed=0).mismatch is None
+
+
+def test_answers_and_cycles_are_those_of_reference_and_source(netlist: PacketDevice) -> None:
+    rng = np.random.default_rng(2)
+    maps = [
+        values
+        for cases in (adversarial_maps(SHAPE, rng, SHAPE.max_length), random_maps(SHAPE, rng, 40, 64))
+        for _, values in cases
+    ]
+    emulator = EmulatorDevice(SHAPE, FOLDS)
+    with open_verilator(SHAPE, FOLDS, CLOCK_HZ) as source:
+        answers = []
+        for device in (netlist, source, emulator):
+            device.load(parameters(2))
+            answers.append(list(device.stream(maps)))
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0][0].cycles
+
+
+def test_netlist_is_made_of_the_cells_of_the_family(family: str) -> None:
+    """Nothing is left to a behavioural description; each DSP block that the folds need is there."""
+    netlist = byte_netlist(family, SHAPE, FOLDS, CLOCK_HZ).verilog()
+    assert "always" not in netlist
+    assert " * " not in netlist
+    multiplier, products = {"ecp5": ("MULT18X18D", 1), "ice40": ("SB_MAC16", 2)}[family]
+    needed = sum(-(-fold.multipliers // products) for fold in FOLDS)
+    assert len(re.findall(rf"^  {multiplier} #\(", netlist, re.MULTILINE)) == needed
+
+
+def flip_bit_of_table(netlist: str) -> str:
+    """ECP5: one bit of the table of an adder in the multiply-accumulate array; its input D is tied to 1."""
+    cell = re.search(r"CCU2C #\([^;]*?\) \\accelerator\.engine\.stage_0\.macs\.[^;]*?;", netlist)
+    assert cell is not None
+    table = re.search(r"\.INIT0\(16'h([0-9a-f]{4})\)", cell[0])
+    assert table is not None
+    flipped = f".INIT0(16'h{int(table[1], 16) ^ 1 << 0b1010:04x})"
+    return netlist.replace(cell[0], cell[0].replace(table[0], flipped))
+
+
+def swap_operands(netlist: str) -> str:
+    """iCE40: the lanes of the first multiplier get each other's weight."""
+    cell = re.search(r"SB_MAC16 #\([^;]*?;", netlist)
+    assert cell is not None
+    swapped = re.sub(r"\.B\((.*)\)", r".B({2{\1}} >> 8)", cell[0])
+    return netlist.replace(cell[0], swapped)
+
+
+FAULTS = {"ecp5": flip_bit_of_table, "ice40": swap_operands}
+
+
+def test_one_faulty_cell_is_seen(family: str) -> None:
+    netlist = byte_netlist(family, SHAPE, FOLDS, CLOCK_HZ).verilog()
+    faulty = FAULTS[family](netlist)
+    assert faulty != netlist
+    transport = VerilatorTransport(model_of(family, faulty), CLOCK_HZ)
+    with PacketDevice(transport, SHAPE) as device:
+        outcome = verify(device, parameters(1), count=100, seed=0)
+    assert outcome.mismatch is not None
+    assert "stage 0" in str(outcome.mismatch)
+
+
+def test_registry_opens_it_by_family(family: str, netlist: PacketDevice) -> None:
+    url = f"netlist:{family}?multipliers=4&clock={CLOCK_HZ}"
+    with registry.open_url(url, SHAPE) as device:
+        assert device.url == f"netlist:{family}"
+        assert device.identity()["digest"] == netlist.identity()["digest"]
