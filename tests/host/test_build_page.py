@@ -305,6 +305,7 @@ def test_pictures_and_tables_can_be_read_aloud(page):
     for table in page.all("table"):
         assert all(row.children[0].tag == "th" for row in table.all("tr"))
         assert all(head.attributes["scope"] in ("col", "row") for head in table.all("th"))
+        assert all(head.text for head in table.all("th"))
     for link in page.all("nav")[0].all("a"):
         assert link.attributes["href"].removeprefix("#") in idents
     assert page.all("html")[0].attributes["lang"] == "en"
