@@ -1,6 +1,7 @@
 """Weights of 4 bits from a float encoder to the Verilated gateware."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ import pytest
 import torch
 
 from adakern.artifact import load
+from adakern.device.verilator import open_netlist
 from adakern.models import AdaptiveEncoder, EncoderConfig, save_encoder
-from adakern_spec.network import SpnShape
+from adakern.parameters import SpnParameters
+from adakern.verification import verify
+from adakern_sim.netlists import byte_netlist
+from adakern_spec.network import Fold, SpnShape
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("four bits")]
 
@@ -20,6 +25,7 @@ Cli = Callable[..., Any]
 BUDGET = 60
 CHANNELS = (3, 4, 2)
 LENGTH = 40
+CLOCK_HZ = 48_000_000
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +77,14 @@ def test_encoder_with_4_bit_weights_answers_alike_on_emulator_and_gateware(
 
     outcome = cli("verify", artifact, "--device", f"verilator:?multipliers={BUDGET}", "--json")
     assert outcome.status == 0, outcome.err
+
+
+def test_netlist_with_two_products_in_a_multiplier_is_exact() -> None:
+    shape, folds = SpnShape((1, 3, 1), height=4, weight_bits=4, max_length=64), (Fold(3, 3), Fold(1, 9))
+    netlist = byte_netlist("ecp5", shape, folds, CLOCK_HZ).verilog()
+    # Two channels together and the third by itself; then a channel by itself.
+    assert len(re.findall(r"^  MULT18X18D #\(", netlist, re.MULTILINE)) == 2 * 3 + 9
+    with open_netlist("ecp5", shape, folds, CLOCK_HZ) as device:
+        for extreme in (False, True):
+            parameters = SpnParameters.random(shape, np.random.default_rng(1), extreme)
+            assert verify(device, parameters, count=60, seed=0).mismatch is None
