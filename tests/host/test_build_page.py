@@ -198,8 +198,10 @@ def test_shares_of_modules_add_up_to_the_path(facts):
     assert steps[-1].end == pytest.approx(8.0)
 
 
-def test_path_names_hard_blocks(facts):
-    hops = [dict(facts["critical_path"]["hops"][0], place=[2, 0]), facts["critical_path"]["hops"][2]]
+def test_path_names_hard_blocks_and_drops_the_numbers_of_names(facts):
+    first, _, second, *_ = facts["critical_path"]["hops"]
+    hops = [dict(first, place=[2, 0], signal="sum$31[3]"), second]
+    assert path_steps(hops, facts["floorplan"])[0].signal == "sum[3]"
     assert [step.what for step in path_steps(hops, facts["floorplan"])] == [
         "leaves the block RAM",
         "through a look-up table",

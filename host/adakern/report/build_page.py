@@ -12,7 +12,7 @@ from .module_tree import Row, module_tree, rows
 from .page_charts import composition, draw_composition, draw_errors, draw_stages, last_bits
 from .page_floorplan import NAMES, draw_floorplan, shape_sample
 from .page_path import draw_path, module_shares, path_steps
-from .subsystems import subsystem, subsystems
+from .subsystems import plain, subsystem, subsystems
 
 TEMPLATE, STYLE = "build.html", "build.css"
 
@@ -180,7 +180,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "decimals": _decimals, "percent": _percent, "seconds": _seconds}
+    environment.filters |= {
+        "count": _count,
+        "decimals": _decimals,
+        "percent": _percent,
+        "plain": plain,
+        "seconds": _seconds,
+    }
     return environment
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from .subsystems import short, subsystem
+from .subsystems import plain, short, subsystem
 
 _BLOCKS = {"dsp": "DSP block", "block_ram": "block RAM", "single_port_ram": "single-port RAM", "io": "pin"}
 """Cells by the kind of tile that they sit in; in every other they are logic."""
@@ -71,7 +71,7 @@ def path_steps(hops: Sequence[Mapping[str, Any]], plan: Mapping[str, Any]) -> li
         steps.append(
             Step(
                 what=_words(hop, before, blocks.get(place)),
-                signal=hop["signal"],
+                signal=plain(hop["signal"]),
                 module=short(hop["module"]),
                 colour=subsystem(hop["module"]).colour,
                 routing=hop["kind"] == "routing",

@@ -59,7 +59,7 @@ def by_subsystem(modules: Mapping[str, Mapping[str, int]]) -> dict[Subsystem, Co
 
 def plain(name: str) -> str:
     """A module's path without the numbers that tell equal names apart; nameless ones (U$0) keep theirs."""
-    return re.sub(r"(?<!\bU)\$\d+(?=\.|$)", "", name)
+    return re.sub(r"(?<!\bU)\$\d+(?=\.|\[|$)", "", name)
 
 
 def short(module: str) -> str:
