@@ -2,7 +2,8 @@
 // 36 bits each, as Yosys' lattice/brams_map_16kd.v uses it.
 //
 // A stand-in, for Yosys has only the ports. What the data sheet leaves open is made visible: a bit that one
-// port reads while the other one writes it comes inverted.
+// port reads while the other one writes it comes inverted. Settings that Yosys does not choose, such as the
+// output register, have no model and are refused.
 module DP16KD (
   input DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3,
   input DIA2, DIA1, DIA0,
@@ -59,7 +60,7 @@ module DP16KD (
   wire clock_b = CLKBMUX == "INV" ? ~CLKB : CLKB;
 
   DP16KD_port #(DATA_WIDTH_A, REGMODE_A, WRITEMODE_A, RESETMODE, CSDECODE_A) port_a (
-    .clock(clock_a), .enable(CEA), .output_enable(OCEA), .write(WEA), .reset(RSTA),
+    .clock(clock_a), .enable(CEA), .write(WEA), .reset(RSTA),
     .select({CSA2, CSA1, CSA0}),
     .address({ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0}),
     .data({DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4,
@@ -69,7 +70,7 @@ module DP16KD (
     .row(row_a), .mask(mask_a), .written(written_a), .read(read_a)
   );
   DP16KD_port #(DATA_WIDTH_B, REGMODE_B, WRITEMODE_B, RESETMODE, CSDECODE_B) port_b (
-    .clock(clock_b), .enable(CEB), .output_enable(OCEB), .write(WEB), .reset(RSTB),
+    .clock(clock_b), .enable(CEB), .write(WEB), .reset(RSTB),
     .select({CSB2, CSB1, CSB0}),
     .address({ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0}),
     .data({18'b0, DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5,
@@ -93,9 +94,9 @@ module DP16KD (
     DOB2, DOB1, DOB0} = DATA_WIDTH_B == 36 ? read_b[35:18] : read_b[17:0];
 endmodule
 
-// One port: where it reads and writes in the word of its row, and its output registers.
+// One port: where it reads and writes in the word of its row, and its output latch.
 module DP16KD_port (
-  input clock, enable, output_enable, write, reset,
+  input clock, enable, write, reset,
   input [2:0] select,
   input [13:0] address,
   input [35:0] data, word, clashing,
@@ -106,7 +107,7 @@ module DP16KD_port (
   parameter REGMODE = "NOREG", WRITEMODE = "NORMAL", RESETMODE = "SYNC", CSDECODE = "0b000";
 
   generate
-    if (CSDECODE != "0b000" || (RESETMODE != "SYNC" && RESETMODE != "ASYNC"))
+    if (CSDECODE != "0b000" || REGMODE != "NOREG")
       setting_without_a_model unsupported();
   endgenerate
 
@@ -150,18 +151,13 @@ module DP16KD_port (
 
   wire [35:0] old = word ^ clashing;
   wire [35:0] found = WRITEMODE == "WRITETHROUGH" ? (old & ~mask) | (written & mask) : old;
-  wire [35:0] fetched = found >> offset;
   wire asynchronous_reset = RESETMODE == "ASYNC" && reset;
-  reg [35:0] latch, register;
+  reg [35:0] latch;
   always @(posedge clock, posedge asynchronous_reset)
     if (asynchronous_reset) latch <= 0;
     else if (reset) latch <= 0;
-    else if (active && !(writing && WRITEMODE == "NORMAL")) latch <= fetched;
-  always @(posedge clock, posedge asynchronous_reset)
-    if (asynchronous_reset) register <= 0;
-    else if (reset) register <= 0;
-    else if (output_enable) register <= latch;
-  assign read = REGMODE == "NOREG" ? latch : register;
+    else if (active && !(writing && WRITEMODE == "NORMAL")) latch <= found >> offset;
+  assign read = latch;
 endmodule
 
 // Multiplier of the ECP5 (Lattice FPGA-TN-02205) with its registers on one clock. A stand-in, for Yosys has
