@@ -18,7 +18,8 @@ from adakern_spec.network import Fold, SpnShape
 from .blocks.ram import SYNTHESIS
 from .boards.board import Board, BoardError, Family
 from .boards.clocks import ClockGenerator
-from .boards.pll import Pll
+from .boards.pll import Ecp5Pll, Pll
+from .engines.crossing import ENGINE, EngineCrossing
 from .engines.spn import SpnEngine
 from .floorplan import Floorplan, read_floorplan
 from .hierarchy import Hierarchy
@@ -54,25 +55,45 @@ class Order:
         """The clock that the PLL really makes."""
         return round(self.pll.output)
 
+    @property
+    def clocks(self) -> ClockGenerator:
+        """The PLL, with a second clock for the link if the engine's is too fast for it."""
+        pll, limit = self.pll, self.board.family.link_limit
+        if limit is None or pll.output <= limit or not isinstance(pll, Ecp5Pll):
+            return ClockGenerator(pll)
+        return ClockGenerator(pll, pll.second_div(limit))
+
     def device(self) -> UartTop:
         """The accelerator with the multipliers of the part."""
-        engine = SpnEngine(self.shape, self.folds, self.board.rows(self.shape, self.folds))
-        return UartTop(self.shape, self.folds, self.clock_hz, self.board.baud, engine=engine)
+        engine: wiring.Component = SpnEngine(self.shape, self.folds, self.board.rows(self.shape, self.folds))
+        clocks = self.clocks
+        if clocks.second_div is not None:
+            engine = EngineCrossing(engine)
+        return UartTop(
+            self.shape,
+            self.folds,
+            self.clock_hz,
+            self.board.baud,
+            link_clock_hz=round(clocks.frequency),
+            engine=engine,
+        )
 
 
 class BoardTop(wiring.Component):
     """A device with the pins ``rx`` and ``tx`` on its board: clock, reset, serial line."""
 
-    def __init__(self, board: Board, pll: Pll, device: wiring.Component) -> None:
+    def __init__(self, board: Board, clocks: ClockGenerator, device: wiring.Component) -> None:
         self.board = board
-        self.pll = pll
+        self.clocks = clocks
         self.device = device
         super().__init__({})
 
     def elaborate(self, platform):
         m = Module()
         m.domains.sync = ClockDomain()
-        m.submodules.clock = ClockGenerator(self.pll)
+        if self.clocks.second_div is not None:
+            m.domains += ClockDomain(ENGINE, reset_less=True)
+        m.submodules.clock = self.clocks
         m.submodules.device = self.device
         lines = platform.lookup(*self.board.uart).ios
         pins = platform.request(*self.board.uart, dir={line.name: "-" for line in lines})
@@ -126,14 +147,14 @@ def prepare(order: Order) -> Sources:
             board.name,
             f"use at most {sum(fold.multipliers for fold in board.folds(order.shape))} multipliers",
         )
-    return write_sources(board, order.pll, order.device())
+    return write_sources(board, order.clocks, order.device())
 
 
-def write_sources(board: Board, pll: Pll, device: wiring.Component) -> Sources:
+def write_sources(board: Board, clocks: ClockGenerator, device: wiring.Component) -> Sources:
     """Gateware as RTLIL, pin and clock constraints, the synthesis script; no paths of this machine."""
     family = board.family
     plan = board.platform().prepare(
-        BoardTop(board, pll, device),
+        BoardTop(board, clocks, device),
         TOP,
         emit_src=False,
         synth_opts=" ".join(family.synthesis),
@@ -144,7 +165,7 @@ def write_sources(board: Board, pll: Pll, device: wiring.Component) -> Sources:
         for name, content in plan.files.items()
         if name.endswith((".il", ".ys", family.constraints))
     }
-    return Sources(board, round(pll.output), files)
+    return Sources(board, round(clocks.pll.output), files)
 
 
 @dataclass(frozen=True)

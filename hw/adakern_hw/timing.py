@@ -119,8 +119,12 @@ def read_clocks(report: Mapping[str, Any]) -> tuple[Clock, ...]:
 
 
 def read_timing(report: Mapping[str, Any]) -> Timing:
-    """Timing of the fastest constrained clock in nextpnr's JSON report."""
-    clock, limits = max(report["fmax"].items(), key=lambda item: item[1]["constraint"])
+    """Timing of the clock with the least slack in nextpnr's JSON report."""
+    return min((_clock(report, clock) for clock in report["fmax"]), key=lambda timing: timing.slack)
+
+
+def _clock(report: Mapping[str, Any], clock: str) -> Timing:
+    limits = report["fmax"][clock]
     path = next(
         path["path"]
         for path in report["critical_paths"]

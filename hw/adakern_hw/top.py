@@ -65,7 +65,7 @@ class Accelerator(wiring.Component):
     folds : tuple of Fold
         One per stage.
     clock_hz : int
-        Told to the host, nothing else.
+        Of the engine; told to the host, nothing else.
     engine : Component
         With the ports of `SpnEngine`; that of ``shape`` and ``folds`` by default.
     timeout_cycles : int
@@ -124,7 +124,7 @@ class Accelerator(wiring.Component):
         m.submodules.collector = ResetInserter(restart)(collector)
         m.submodules.store = ResetInserter(restart | dispatcher.store_reset)(store)
         m.submodules.feeder = ResetInserter(engine_reset)(feeder)
-        m.submodules.engine = ResetInserter(engine_reset)(engine)
+        m.submodules.engine = engine
         m.d.comb += [restart.eq(window.restart), engine_reset.eq(window.restart | dispatcher.abort)]
 
         wiring.connect(m, wiring.flipped(self.rx), receiver.bytes)
@@ -156,6 +156,7 @@ class Accelerator(wiring.Component):
             sender.discard.eq(replies.discard),
             dispatcher.store_crc.eq(store.crc),
             dispatcher.busy.eq(engine.busy),
+            engine.restart.eq(engine_reset),
             dispatcher.results_idle.eq(collector.idle),
             dispatcher.expired.eq(collector.expired),
             dispatcher.counters.eq(counters.values),
@@ -218,9 +219,11 @@ class UartTop(wiring.Component):
     shape, folds, clock_hz, engine, timeout_cycles
         As in `Accelerator`.
     baud : int
-        At most a quarter of ``clock_hz``.
+        At most a quarter of the link's clock.
     flow_control : bool
         Add RTS and CTS, active low as on the wire.
+    link_clock_hz : int
+        Clock of the link if the engine has its own (`EngineCrossing`), else ``clock_hz``.
 
     Members
     -------
@@ -239,10 +242,11 @@ class UartTop(wiring.Component):
         clock_hz: int,
         baud: int,
         flow_control: bool = False,
+        link_clock_hz: int | None = None,
         engine: wiring.Component | None = None,
         timeout_cycles: int | None = None,
     ) -> None:
-        self.clock_hz = clock_hz
+        self.link_clock_hz = clock_hz if link_clock_hz is None else link_clock_hz
         self.baud = baud
         self.flow_control = flow_control
         self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles)
@@ -251,8 +255,8 @@ class UartTop(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.receiver = receiver = UartReceiver(self.clock_hz, self.baud)
-        m.submodules.transmitter = transmitter = UartTransmitter(self.clock_hz, self.baud)
+        m.submodules.receiver = receiver = UartReceiver(self.link_clock_hz, self.baud)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.link_clock_hz, self.baud)
         m.submodules.accelerator = accelerator = self.accelerator
         wiring.connect(m, receiver.bytes, accelerator.rx)
         wiring.connect(m, accelerator.tx, transmitter.bytes)

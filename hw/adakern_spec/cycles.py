@@ -104,6 +104,10 @@ KERNEL_LATENCY = 1 + BASE.bits + SERIAL_OVERHEAD + 2
 """From a scale to its kernel size: multiplication, rounding, clamp."""
 
 
+ANSWER_LATENCY = 1
+"""From the last kernel size to the answer."""
+
+
 def head_latency(shape: SpnShape) -> int:
     """Cycles from the map's last pixel, offered to the global average, to the answer.
 
@@ -117,7 +121,7 @@ def head_latency(shape: SpnShape) -> int:
 def pipeline_latency(shape: SpnShape, folds: Sequence[Fold]) -> int:
     """Cycles from accepting the last pixel that pushes a map through to the map's answer."""
     stages = sum(conv_latency(stage, fold) for stage, fold in zip(shape.stages, folds, strict=True))
-    return SEQUENCER_LATENCY + stages + head_latency(shape)
+    return SEQUENCER_LATENCY + stages + head_latency(shape) + ANSWER_LATENCY
 
 
 def separation(shape: SpnShape, folds: Sequence[Fold]) -> int:

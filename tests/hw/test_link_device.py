@@ -4,6 +4,7 @@ import crc32c
 import pytest
 
 from adakern.device.packets import Deframer, Packet, Record, encode
+from adakern_hw.engines.crossing import ENGINE, EngineCrossing
 from adakern_hw.top import ByteTop
 from adakern_sim.benches.byte_bench import ByteBench
 from adakern_sim.benches.stub_engine import StubEngine
@@ -40,9 +41,13 @@ def word(value):
 class Session:
     """A host without any logic of its own: sends what it is told, remembers the sequence number."""
 
-    def __init__(self, epoch=0x1234, loaded=True, **engine):
+    def __init__(self, epoch=0x1234, loaded=True, ratio=None, **engine):
         engine = StubEngine(SHAPE, stuck_length=STUCK, **engine)
-        self.bench = ByteBench(ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout_cycles=TIMEOUT))
+        clocks = {}
+        if ratio is not None:
+            engine, clocks = EngineCrossing(engine), {ENGINE: ratio}
+        top = ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout_cycles=TIMEOUT)
+        self.bench = ByteBench(top, clocks)
         self.deframer = Deframer()
         self.sync(epoch)
         if loaded:
@@ -102,9 +107,10 @@ def values_of(length, seed=1):
     return bytes((seed * 31 + 17 * n) % 256 for n in range(SHAPE.map_bytes(length)))
 
 
-@pytest.fixture
-def session():
-    return Session()
+@pytest.fixture(params=[None, 1.0, 2.7], ids=["together", "same-clock", "engine-faster"])
+def session(request):
+    """With the engine at the link's clock, and at one of its own, as fast or faster."""
+    return Session(ratio=request.param)
 
 
 def test_identity():

@@ -193,14 +193,23 @@ class ConvStage(wiring.Component):
         credits = conv_credits(self.shape, self.fold)
         free = Signal(range(credits + 1), init=credits)
         countdown = Signal(range(self.interval))
-        accepted = self.pixels.valid & self.pixels.ready
+        ready = Signal(init=1)
+        free_next, countdown_next = Signal.like(free), Signal.like(countdown)
+        accepted = self.pixels.valid & ready
         returned = self.outputs.valid & self.outputs.ready
-        m.d.comb += self.pixels.ready.eq((free != 0) & (countdown == 0))
-        m.d.sync += free.eq(free - accepted + returned)
+        m.d.comb += [
+            self.pixels.ready.eq(ready),
+            free_next.eq(free - accepted + returned),
+            countdown_next.eq(Mux(countdown == 0, 0, countdown - 1)),
+        ]
         with m.If(accepted):
-            m.d.sync += countdown.eq(self.interval - 1)
-        with m.Elif(countdown != 0):
-            m.d.sync += countdown.eq(countdown - 1)
+            m.d.comb += countdown_next.eq(self.interval - 1)
+        m.d.sync += [
+            free.eq(free_next),
+            countdown.eq(countdown_next),
+            # A register: nothing combinational reaches back into the block before.
+            ready.eq((free_next != 0) & (countdown_next == 0)),
+        ]
 
     def _queues(self, m: Module, push: Signal, centre, requantiser: SerialRequantiser) -> None:
         """Tags wait for the values of their pixel."""

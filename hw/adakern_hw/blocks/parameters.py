@@ -28,7 +28,7 @@ def record_layout(fields: Sequence[Field]) -> data.StructLayout:
 class ParameterRouter(wiring.Component):
     """Deals a stream of bytes to sinks that each take a fixed number.
 
-    Latency: 1 cycle. The sinks must always be ready.
+    Latency: 2 cycles. The sinks must always be ready.
 
     Parameters
     ----------
@@ -48,17 +48,23 @@ class ParameterRouter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        byte = Signal(8, reset_less=True)
+        arrived, byte = Signal(8, reset_less=True), Signal(8, reset_less=True)
+        arrives = Signal()
         valid = Signal(len(self.sizes))
         index = Signal(range(max(self.sizes)))
         target = Signal(len(self.sizes), init=1)
         lasts = [target[t] & (index == size - 1) for t, size in enumerate(self.sizes)]
 
         m.d.comb += self.bytes.ready.eq(1)
-        m.d.sync += [byte.eq(self.bytes.payload), valid.eq(Mux(self.bytes.valid, target, 0))]
+        m.d.sync += [
+            arrived.eq(self.bytes.payload),
+            arrives.eq(self.bytes.valid),
+            byte.eq(arrived),
+            valid.eq(Mux(arrives, target, 0)),
+        ]
         for position, sink in enumerate(self.sinks):
             m.d.comb += [sink.payload.eq(byte), sink.valid.eq(valid[position])]
-        with m.If(self.bytes.valid):
+        with m.If(arrives):
             with m.If(Cat(lasts).any()):
                 m.d.sync += [index.eq(0), target.eq(target.rotate_left(1))]
             with m.Else():

@@ -1,6 +1,6 @@
 """Sequencer: turns jobs and bare pixels into the paced pixel stream of the conv stages."""
 
-from amaranth import Const, Module, Mux, Signal, unsigned
+from amaranth import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -83,8 +83,8 @@ class Sequencer(wiring.Component):
             self.first.eq(accepted & ~begun),
             self.stalled.eq(due & begun & ~self.pixels.valid),
         ]
-        last, columns_after = self._map(m, loaded, begun, accepted)
-        self._separate(m, may_begin, columns_after, accepted & last)
+        last, long, few = self._map(m, loaded, begun, accepted)
+        self._separate(m, may_begin, long, few, accepted & last)
 
         m.d.comb += blank.eq(due & ~begun & ~accepted & (undrained != 0))
         with m.If(accepted):
@@ -93,9 +93,11 @@ class Sequencer(wiring.Component):
             m.d.sync += undrained.eq(undrained - 1)
         return m
 
-    def _map(self, m: Module, loaded: Signal, begun: Signal, accepted: Signal) -> tuple[Signal, Signal]:
-        """Place of the next pixel in its map: whether it is the last, and the columns after its own."""
+    def _map(self, m: Module, loaded: Signal, begun: Signal, accepted: Signal) -> tuple[Signal, Signal, Value]:
+        """Place of the next pixel in its map: whether it is the last; whether the map is so long that it
+        need not be held back, and if not, the columns after the pixel's own."""
         height, radius = self.shape.height, self.radius
+        columns = separation(self.shape, self.folds)
         length = Signal(LENGTH_BITS, reset_less=True)
         ahead = Signal()
         m.d.comb += self.jobs.ready.eq(~ahead & self.room)
@@ -105,19 +107,32 @@ class Sequencer(wiring.Component):
         row = Signal(range(height))
         before = Signal(range(radius + 1))
         columns_after = Signal(LENGTH_BITS, reset_less=True)
+        # What is asked of ``columns_after``, which is too wide to be compared in the cycle that asks.
+        last_column, long = Signal(), Signal(reset_less=True)
+        after = Signal(range(radius + 1), reset_less=True)
         last_row, last = Signal(), Signal()
-        m.d.comb += [last_row.eq(row == height - 1), last.eq(last_row & (columns_after == 0))]
+        m.d.comb += [last_row.eq(row == height - 1), last.eq(last_row & last_column)]
         with m.If(accepted):
             m.d.sync += [begun.eq(1), row.eq(Mux(last_row, 0, row + 1))]
             with m.If(last_row):
                 m.d.sync += [
                     before.eq(Mux(before == radius, radius, before + 1)),
                     columns_after.eq(columns_after - 1),
+                    last_column.eq(columns_after == 1),
+                    after.eq(Mux(columns_after > radius, radius, columns_after - 1)),
                 ]
             with m.If(last):
                 m.d.sync += [loaded.eq(0), begun.eq(0)]
         with m.If(~loaded | (accepted & last)), m.If(ahead):
-            m.d.sync += [ahead.eq(0), loaded.eq(1), before.eq(0), columns_after.eq(length - 1)]
+            m.d.sync += [
+                ahead.eq(0),
+                loaded.eq(1),
+                before.eq(0),
+                columns_after.eq(length - 1),
+                last_column.eq(length == 1),
+                after.eq(Mux(length > radius, radius, length - 1)),
+                long.eq(length >= columns),
+            ]
 
         payload = Signal.like(self.tagged.payload, reset_less=True)
         tags = payload.tags
@@ -129,20 +144,19 @@ class Sequencer(wiring.Component):
                 tags.last.eq(accepted & last),
             ]
             if radius:
-                m.d.sync += [
-                    tags.before.eq(before),
-                    tags.after.eq(Mux(columns_after > radius, radius, columns_after)),
-                ]
-        return last, columns_after
+                m.d.sync += [tags.before.eq(before), tags.after.eq(after)]
+        # A map that is not long has fewer than ``columns`` columns.
+        few = columns_after[: (columns - 1).bit_length()]
+        return last, long, few
 
-    def _separate(self, m: Module, may_begin: Signal, columns_after: Signal, ended: Signal) -> None:
+    def _separate(self, m: Module, may_begin: Signal, long: Signal, few: Value, ended: Signal) -> None:
         """Hold a map back that would end less than `separation` columns after the one before."""
         columns = separation(self.shape, self.folds)
         interval = pace(self.shape, self.folds)
         column = self.shape.height * interval
         owed = Signal(range(columns))
         timer = Signal(range(column + interval - 1))
-        m.d.comb += may_begin.eq(columns_after >= owed)
+        m.d.comb += may_begin.eq(long | (few >= owed))
         with m.If(ended):
             # The first pixel is due one interval after the last map's last.
             m.d.sync += [owed.eq(columns - 1), timer.eq(column + interval - 2)]

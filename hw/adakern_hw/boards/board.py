@@ -27,7 +27,8 @@ class Family:
     are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
     bitstream of the family has near its start. ``least`` are the logic cells that the smallest network
     takes with its link, 0 if every part has far more. ``windows_in_memory``: the parts have no room for
-    windows in registers, nor for many accumulators.
+    windows in registers, nor for many accumulators. ``link_limit`` is the fastest clock in Hz that the link
+    is run at; an engine with a faster one gets it for itself.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Family:
     preamble: bytes
     least: int = 0
     windows_in_memory: bool = False
+    link_limit: int | None = None
 
 
 ECP5 = Family(
@@ -60,6 +62,8 @@ ECP5 = Family(
     constraints=".lpf",
     product=".bit",
     preamble=bytes.fromhex("bdb3"),
+    # A block RAM without its output register takes 5.8 ns from clock to output.
+    link_limit=62_500_000,
 )
 ICE40 = Family(
     name="ice40",

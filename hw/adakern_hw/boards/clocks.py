@@ -1,9 +1,12 @@
 """Clock and reset of a board: the oscillator through the PLL, reset until it has locked."""
 
+from fractions import Fraction
+
 from amaranth import ClockDomain, ClockSignal, Const, Instance, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
+from ..engines.crossing import ENGINE
 from .pll import Ecp5Pll, Ice40Pll, Pll
 
 RESET_SECONDS = 20e-6
@@ -11,15 +14,28 @@ RESET_SECONDS = 20e-6
 
 
 class ClockGenerator(wiring.Component):
-    """Drives the domain ``sync`` of its parent from the platform's default clock.
+    """Drives the clock domains of its parent from the platform's default clock.
 
-    The domain's registers have their initial values from the configuration, so the reset only has to
+    The domains' registers have their initial values from the configuration, so the reset only has to
     cover the time in which the clock is not yet good: until the PLL has locked, and RESET_SECONDS more.
+
+    Parameters
+    ----------
+    pll : Pll
+        Its output is the clock of ``sync``, or of ENGINE if there is a ``second_div``.
+    second_div : int or None
+        Divider of the VCO for a second output (ECP5 alone), then the clock of ``sync``.
     """
 
-    def __init__(self, pll: Pll) -> None:
+    def __init__(self, pll: Pll, second_div: int | None = None) -> None:
         self.pll = pll
+        self.second_div = second_div
         super().__init__({})
+
+    @property
+    def frequency(self) -> Fraction:
+        """Clock of ``sync`` in Hz."""
+        return self.pll.output if self.second_div is None else self.pll.vco / self.second_div
 
     def elaborate(self, platform):
         m = Module()
@@ -30,7 +46,7 @@ class ClockGenerator(wiring.Component):
             self._ecp5(m, self.pll, pin, locked)
         else:
             self._ice40(m, self.pll, pin, locked)
-        wait = int(RESET_SECONDS * self.pll.output)
+        wait = int(RESET_SECONDS * self.frequency)
         timer = Signal(range(wait + 1))
         m.submodules.lock = FFSynchronizer(locked, settled, o_domain="start")
         m.d.comb += [ClockSignal("start").eq(ClockSignal("sync"))]
@@ -45,6 +61,17 @@ class ClockGenerator(wiring.Component):
 
     def _ecp5(self, m: Module, pll: Ecp5Pll, pin, locked: Signal) -> None:
         m.submodules.buffer = buffer = io.Buffer("i", pin)
+        output = ClockSignal("sync" if self.second_div is None else ENGINE)
+        second: dict[str, object] = {}
+        if self.second_div is not None:
+            second = {
+                "p_CLKOS_DIV": self.second_div,
+                "p_CLKOS_ENABLE": "ENABLED",
+                "p_CLKOS_CPHASE": self.second_div - 1,
+                "p_CLKOS_FPHASE": 0,
+                "i_ENCLKOS": Const(0),
+                "o_CLKOS": ClockSignal("sync"),
+            }
         m.submodules.pll = Instance(
             "EHXPLLL",
             # Loop filter and reference as prjtrellis' ecppll sets them.
@@ -60,7 +87,7 @@ class ClockGenerator(wiring.Component):
             p_CLKOP_FPHASE=0,
             p_FEEDBK_PATH="CLKOP",
             i_CLKI=buffer.i,
-            i_CLKFB=ClockSignal("sync"),
+            i_CLKFB=output,
             i_RST=Const(0),
             i_STDBY=Const(0),
             i_PHASESEL0=Const(0),
@@ -70,8 +97,9 @@ class ClockGenerator(wiring.Component):
             i_PHASELOADREG=Const(1),
             i_PLLWAKESYNC=Const(0),
             i_ENCLKOP=Const(0),
-            o_CLKOP=ClockSignal("sync"),
+            o_CLKOP=output,
             o_LOCK=locked,
+            **second,
         )
 
     def _ice40(self, m: Module, pll: Ice40Pll, pin, locked: Signal) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 from adakern_spec.errors import AdakernError
 
@@ -55,6 +56,10 @@ class Ecp5Pll:
     @property
     def vco(self) -> Fraction:
         return self.output * self.output_div
+
+    def second_div(self, limit: int) -> int:
+        """Divider of a second output: the fastest clock that is not above ``limit`` Hz."""
+        return max(1, ceil(self.vco / limit))
 
     @classmethod
     def all(cls, oscillator: int) -> Iterator["Ecp5Pll"]:

@@ -1,6 +1,6 @@
 """Scale prediction network: maps in, scales and kernel sizes out."""
 
-from amaranth import Module, Signal, unsigned
+from amaranth import Cat, Module, ResetInserter, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,7 +37,7 @@ class SpnEngine(wiring.Component):
 
     Maps of any length up to ``max_length`` follow each other without a bubble; timing:
     `adakern_spec.cycles`. A consumer that does not take results stops new jobs, never a map under way,
-    and nothing is lost. A reset drops the maps under way and keeps the parameters.
+    and nothing is lost. A restart, like a reset, drops the maps under way and keeps the parameters.
 
     Parameters
     ----------
@@ -60,6 +60,9 @@ class SpnEngine(wiring.Component):
         From accepting a job until its result is taken.
     stalled : Out(1)
         A pixel is due in the middle of a map and not there.
+    restart : In(1)
+        Passes through the blocks as the pixels do, a register at each, so that it has no far way to go
+        and sweeps before it what is under way. Until it has passed no job is accepted.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class SpnEngine(wiring.Component):
                 "results": Out(stream.Signature(RESULT_LAYOUT)),
                 "busy": Out(1),
                 "stalled": Out(1),
+                "restart": In(1),
             }
         )
 
@@ -95,75 +99,102 @@ class SpnEngine(wiring.Component):
         """Cycles per map of ``length`` back to back."""
         return cycles.interval(self.shape, self.folds, length)
 
+    @property
+    def flights(self) -> int:
+        """Maps under way at once, at most."""
+        return cycles.flights(self.shape, self.folds)
+
     def elaborate(self, platform):
         m = Module()
         shape = self.shape
-        m.submodules.sequencer = sequencer = Sequencer(shape, self.folds)
+        sequencer = Sequencer(shape, self.folds)
         stages = [
             ConvStage(stage, fold, shape.height, multiplier)
             for stage, fold, multiplier in zip(shape.stages, self.folds, self.multipliers, strict=True)
         ]
-        m.submodules.average = average = GlobalAverage(shape)
-        m.submodules.head = head = ScaleHead(shape.outputs)
-        m.submodules.kernel = kernel = KernelSize(shape.outputs)
-        m.submodules.router = router = ParameterRouter(
+        average = GlobalAverage(shape)
+        head = ScaleHead(shape.outputs)
+        kernel = KernelSize(shape.outputs)
+        router = ParameterRouter(
             [
                 *map(stage_size, shape.stages),
                 shape.outputs * record_size(HEAD_FIELDS),
                 len(DIRECTIONS) * record_size(DIRECTION_FIELDS),
             ]
         )
+        meter = MapMeter(cycles.pipeline_latency(shape, self.folds), self.flights)
+        queue = Queue(RESULT_LAYOUT, self.flights)
+        swept = {"router": router, "sequencer": sequencer}
+        swept |= {f"stage_{index}": stage for index, stage in enumerate(stages)}
+        swept |= {"average": average, "head": head, "kernel": kernel, "meter": meter, "queue": queue}
+        wave = Signal(len(swept))
+        m.d.sync += wave.eq(Cat(self.restart, wave))
+        for restart, (name, block) in zip(wave, swept.items(), strict=True):
+            m.submodules[name] = ResetInserter(restart)(block)
 
         wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
         blocks: list[ConvStage | ScaleHead | KernelSize] = [*stages, head, kernel]
         for sink, block in zip(router.sinks, blocks, strict=True):
             wiring.connect(m, sink, block.parameters)
 
-        wiring.connect(m, wiring.flipped(self.jobs), sequencer.jobs)
+        m.d.comb += [
+            sequencer.jobs.payload.eq(self.jobs.payload),
+            sequencer.jobs.valid.eq(self.jobs.valid & ~wave.any()),
+            self.jobs.ready.eq(sequencer.jobs.ready & ~wave.any()),
+        ]
         wiring.connect(m, wiring.flipped(self.pixels), sequencer.pixels)
         pixels = sequencer.tagged
-        for index, stage in enumerate(stages):
-            m.submodules[f"stage_{index}"] = stage
+        for stage in stages:
             wiring.connect(m, pixels, stage.pixels)
             pixels = stage.outputs
         wiring.connect(m, pixels, average.pixels)
         wiring.connect(m, average.means, head.means)
         wiring.connect(m, head.scales, kernel.scales)
         m.d.comb += self.stalled.eq(sequencer.stalled)
-        self._results(m, sequencer, kernel)
+        second, finished, under_way = self._results(m, sequencer, kernel, meter, queue)
+        with m.If(wave[-1]):
+            m.d.sync += [second.eq(0), finished.eq(0), under_way.eq(0)]
         return m
 
-    def _results(self, m: Module, sequencer: Sequencer, kernel: KernelSize) -> None:
-        """Collect the answer, measure the map, queue the result; keep count of the maps under way."""
-        flights = cycles.flights(self.shape, self.folds)
-        m.submodules.meter = meter = MapMeter(cycles.pipeline_latency(self.shape, self.folds), flights)
-        m.submodules.queue = queue = Queue(RESULT_LAYOUT, flights)
+    def _results(
+        self,
+        m: Module,
+        sequencer: Sequencer,
+        kernel: KernelSize,
+        meter: MapMeter,
+        queue: Queue,
+    ) -> tuple[Signal, Signal, Signal]:
+        """Collect the answer, measure the map, queue the result; keep count of the maps under way.
+
+        Returns the registers that hold state: a restart clears them.
+        """
         result = Signal(RESULT_LAYOUT)
         scales = Signal.like(result.scales.as_value(), reset_less=True)
         kernels = Signal.like(result.kernels.as_value(), reset_less=True)
         second = Signal()
-        finished = Signal()
+        finished = Signal(2)
         m.d.comb += [
             kernel.sizes.ready.eq(1),
             meter.first.eq(sequencer.first),
             meter.stalled.eq(sequencer.stalled),
-            meter.answered.eq(kernel.sizes.valid & second),
+            meter.answered.eq(finished[0]),
             result.cycles.eq(meter.cycles),
             result.stalls.eq(meter.stalls),
             result.scales.as_value().eq(scales),
             result.kernels.as_value().eq(kernels),
             queue.input.payload.eq(result),
-            queue.input.valid.eq(finished),
+            queue.input.valid.eq(finished[1]),
         ]
         wiring.connect(m, queue.output, wiring.flipped(self.results))
-        m.d.sync += finished.eq(meter.answered)
+        m.d.sync += finished.eq(Cat(kernel.sizes.valid & second, finished))
         with m.If(kernel.sizes.valid):
             m.d.sync += second.eq(~second)
             for register, value in ((scales, kernel.sizes.p.scale), (kernels, kernel.sizes.p.kernel)):
                 m.d.sync += register.eq((register >> len(value)) | (value << (len(register) - len(value))))
 
-        under_way = Signal(range(flights + 1))
+        under_way = Signal(range(self.flights + 1))
         accepted = self.jobs.valid & self.jobs.ready
         returned = self.results.valid & self.results.ready
-        m.d.comb += [sequencer.room.eq(under_way != flights), self.busy.eq(under_way != 0)]
+        m.d.comb += [sequencer.room.eq(under_way != self.flights), self.busy.eq(under_way != 0)]
         m.d.sync += under_way.eq(under_way + accepted - returned)
+        return second, finished, under_way

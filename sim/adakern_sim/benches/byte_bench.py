@@ -1,6 +1,7 @@
 """A device at its byte interface in Amaranth's simulator, stepped from outside."""
 
 from collections import deque
+from collections.abc import Mapping
 
 from amaranth.lib import wiring
 from amaranth.sim import Simulator
@@ -14,14 +15,18 @@ class ByteBench:
     Parameters
     ----------
     top : component
+    clocks : dict from domain to float
+        Further clock domains: their frequency as a multiple of that of ``sync``.
     """
 
-    def __init__(self, top: wiring.Component) -> None:
+    def __init__(self, top: wiring.Component, clocks: Mapping[str, float] | None = None) -> None:
         self.cycles = 0
         self._sending: deque[int] = deque()
         self._received = bytearray()
         self._simulator = Simulator(top)
         self._simulator.add_clock(PERIOD)
+        for domain, ratio in (clocks or {}).items():
+            self._simulator.add_clock(PERIOD / ratio, domain=domain)
 
         async def pump(ctx):
             ctx.set(top.tx.ready, 1)

@@ -1,6 +1,6 @@
 """An engine with the ports of `SpnEngine` that only adds up what it gets, to test the link by itself."""
 
-from amaranth import Const, Module, Mux, Shape, Signal, unsigned
+from amaranth import Const, Module, Mux, ResetInserter, Shape, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,6 +27,9 @@ class StubEngine(wiring.Component):
         A job of this length takes no pixel, one of the next length gives no result: never a real one.
     """
 
+    flights = 1
+    """Maps under way at once."""
+
     def __init__(self, shape: SpnShape, interval: int = 1, delay: int = 20, stuck_length: int = 0) -> None:
         self.shape = shape
         self.interval = interval
@@ -41,10 +44,16 @@ class StubEngine(wiring.Component):
                 "results": Out(stream.Signature(RESULT_LAYOUT)),
                 "busy": Out(1),
                 "stalled": Out(1),
+                "restart": In(1),
             }
         )
 
     def elaborate(self, platform):
+        m = Module()
+        m.submodules.body = ResetInserter(self.restart)(self._body())
+        return m
+
+    def _body(self) -> Module:
         m = Module()
         loaded = Signal(16, reset_less=True)
         position = Signal(range(block_size(self.shape)))
