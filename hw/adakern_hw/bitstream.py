@@ -15,7 +15,7 @@ from amaranth.lib import io, wiring
 
 from adakern_spec.network import Fold, SpnShape
 
-from .blocks.ram import SYNTHESIS
+from .blocks.hints import SYNTHESIS
 from .boards.board import Board, BoardError, Family
 from .boards.clocks import ClockGenerator
 from .boards.pll import Ecp5Pll, Pll

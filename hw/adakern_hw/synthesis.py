@@ -9,7 +9,7 @@ from amaranth import Signal, Value
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from .blocks.ram import SYNTHESIS
+from .blocks.hints import SYNTHESIS
 from .hierarchy import SCOPE
 from .resources import count_cells
 from .toolchain import Workshop

@@ -18,6 +18,9 @@ from .protocol import PAYLOAD_MAX, WINDOW
 MULTIPLIER_LATENCY = 3
 """Input, pipeline and output registers of a DSP block."""
 
+FAN_OUT = 3
+"""Registers that a register of a broadcast drives."""
+
 ROUND_SHIFT_LATENCY = 3
 """Coarse shift, fine shift, rounding."""
 
@@ -35,12 +38,26 @@ def adder_tree_latency(terms: int) -> int:
     return (terms - 1).bit_length()
 
 
+def broadcast_latency(places: int) -> int:
+    """Ranks of a tree of registers from one to ``places``, FAN_OUT at each."""
+    ranks = 0
+    while FAN_OUT**ranks < places:
+        ranks += 1
+    return ranks
+
+
 def mac_latency(stage: ConvShape, fold: Fold) -> int:
     """Cycles from loading a window to the sums of the first group.
 
-    Window, selection, mask, products, adder tree, accumulation of every step.
+    Window, selection, mask, broadcast, products, adder tree, accumulation of every step.
     """
-    return 3 + MULTIPLIER_LATENCY + adder_tree_latency(fold.simd) + fold.steps(stage)
+    return (
+        3
+        + broadcast_latency(fold.pe)
+        + MULTIPLIER_LATENCY
+        + adder_tree_latency(fold.simd)
+        + fold.steps(stage)
+    )
 
 
 def requantisers(stage: ConvShape, fold: Fold) -> int:
@@ -104,10 +121,6 @@ KERNEL_LATENCY = 1 + BASE.bits + SERIAL_OVERHEAD + 2
 """From a scale to its kernel size: multiplication, rounding, clamp."""
 
 
-ANSWER_LATENCY = 1
-"""From the last kernel size to the answer."""
-
-
 def head_latency(shape: SpnShape) -> int:
     """Cycles from the map's last pixel, offered to the global average, to the answer.
 
@@ -121,7 +134,7 @@ def head_latency(shape: SpnShape) -> int:
 def pipeline_latency(shape: SpnShape, folds: Sequence[Fold]) -> int:
     """Cycles from accepting the last pixel that pushes a map through to the map's answer."""
     stages = sum(conv_latency(stage, fold) for stage, fold in zip(shape.stages, folds, strict=True))
-    return SEQUENCER_LATENCY + stages + head_latency(shape) + ANSWER_LATENCY
+    return SEQUENCER_LATENCY + stages + head_latency(shape)
 
 
 def separation(shape: SpnShape, folds: Sequence[Fold]) -> int:

@@ -4,7 +4,7 @@ import dataclasses
 import threading
 
 import pytest
-from amaranth import Cat, Module, Signal, signed, unsigned
+from amaranth import Cat, Module, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from adakern_hw.blocks.dsp import Ecp5MultiplierRow
 from adakern_hw.blocks.multiplier import LogicMultiplierRow
 from adakern_hw.boards import BOARDS, BoardError, find_board
 from adakern_hw.boards.board import Capacity
+from adakern_hw.boards.clocks import ClockGenerator
 from adakern_hw.hierarchy import UNNAMED, Hierarchy
 from adakern_hw.timing import TimingError, read_clocks, read_timing
 from adakern_hw.toolchain import ToolError
@@ -37,13 +38,14 @@ class Squarer(wiring.Component):
         m.submodules.row = row = self.row(2, 1, unsigned(8), signed(8))
         bits = Signal(32)
         m.d.sync += [bits.eq(Cat(self.rx, bits)), self.tx.eq(Cat(row.products[0]).xor())]
-        m.d.comb += [row.a.as_value().eq(bits[:16]), row.b.as_value().eq(bits[16:])]
+        m.d.comb += [Value.cast(row.a[0]).eq(bits[:16]), row.b.as_value().eq(bits[16:])]
         return m
 
 
 def squarer(name, clock=None):
     board = find_board(name)
-    return write_sources(board, board.make_pll(clock or SLOW_CLOCK[name]), Squarer(board.family.multiplier))
+    clocks = ClockGenerator(board.make_pll(clock or SLOW_CLOCK[name]))
+    return write_sources(board, clocks, Squarer(board.family.multiplier))
 
 
 @pytest.fixture(scope="module", params=sorted(SLOW_CLOCK))

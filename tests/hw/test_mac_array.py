@@ -29,7 +29,7 @@ def test_products_are_exact_after_the_published_latency(input_signed):
     async def drive(ctx):
         for index in range(len(rows) + dut.latency):
             if index < len(rows):
-                ctx.set(dut.a, rows[index][0])
+                ctx.set(dut.a[0], rows[index][0])
                 ctx.set(dut.b, rows[index][1])
             if index >= dut.latency:
                 results.append([[ctx.get(product) for product in channel] for channel in dut.products])

@@ -8,6 +8,7 @@ from adakern_spec.cycles import conv_credits, conv_latency, requantisers
 from adakern_spec.network import ConvShape, Fold
 from adakern_spec.parameters import CHANNEL_FIELDS, record_size
 
+from .broadcast import spread_restart
 from .macs import MacArray, sum_shape
 from .multiplier import MultiplierRow
 from .parameters import BYTES, ParameterRouter, RecordStore
@@ -124,6 +125,8 @@ class ConvStage(wiring.Component):
     outputs : Out(stream of pixels with ``out_channels`` values)
     parameters : In(byte stream)
         This stage's part of the parameter block; not while pixels are under way.
+    restart : In(1)
+        A cycle later everything but the parameters is as after a reset.
     """
 
     def __init__(
@@ -141,6 +144,7 @@ class ConvStage(wiring.Component):
                 "pixels": In(stream.Signature(self.input_layout)),
                 "outputs": Out(stream.Signature(self.output_layout)),
                 "parameters": In(BYTES),
+                "restart": In(1),
             }
         )
 
@@ -161,15 +165,19 @@ class ConvStage(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.window = window = make_window(self.shape, self.fold, self.height)
-        m.submodules.macs = macs = MacArray(self.shape, self.fold, self.multiplier)
-        m.submodules.requantiser = requantiser = SerialRequantiser(self.shape, self.fold)
-        m.submodules.router = router = ParameterRouter(
+        window = make_window(self.shape, self.fold, self.height)
+        macs = MacArray(self.shape, self.fold, self.multiplier)
+        requantiser = SerialRequantiser(self.shape, self.fold)
+        credits = conv_credits(self.shape, self.fold)
+        tags, queue = Queue(window.centre.shape(), credits), Queue(requantiser.layout, credits)
+        router = ParameterRouter(
             [
                 self.shape.out_channels * self.shape.elements,
                 self.shape.out_channels * record_size(CHANNEL_FIELDS),
             ]
         )
+        blocks = {"window": window, "macs": macs, "requantiser": requantiser, "router": router}
+        restart = spread_restart(m, self.restart, blocks | {"tag_queue": tags, "queue": queue})
         wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
         wiring.connect(m, router.sinks[0], macs.weights)
         wiring.connect(m, router.sinks[1], requantiser.channels)
@@ -184,12 +192,19 @@ class ConvStage(wiring.Component):
         m.d.comb += [sink.eq(word) for sink, word in zip(requantiser.sums, macs.sums, strict=True)]
         m.d.comb += requantiser.done.eq(macs.done)
 
-        self._admission(m)
-        self._queues(m, window.load, window.centre, requantiser)
+        m.d.comb += [tags.input.payload.eq(window.centre), tags.input.valid.eq(window.load)]
+        m.d.comb += [queue.input.payload.eq(requantiser.values), queue.input.valid.eq(requantiser.valid)]
+        self._outputs(m, tags, queue)
+        free, countdown, ready = self._admission(m)
+        with m.If(restart):
+            m.d.sync += [register.eq(register.init) for register in (push, free, countdown, ready)]
         return m
 
-    def _admission(self, m: Module) -> None:
-        """Accept a pixel if the multipliers will be free and its output has a place in the queue."""
+    def _admission(self, m: Module) -> tuple[Signal, ...]:
+        """Accept a pixel if the multipliers will be free and its output has a place in the queue.
+
+        Returns the registers of this.
+        """
         credits = conv_credits(self.shape, self.fold)
         free = Signal(range(credits + 1), init=credits)
         countdown = Signal(range(self.interval))
@@ -210,20 +225,12 @@ class ConvStage(wiring.Component):
             # A register: nothing combinational reaches back into the block before.
             ready.eq((free_next != 0) & (countdown_next == 0)),
         ]
+        return free, countdown, ready
 
-    def _queues(self, m: Module, push: Signal, centre, requantiser: SerialRequantiser) -> None:
+    def _outputs(self, m: Module, tags: Queue, queue: Queue) -> None:
         """Tags wait for the values of their pixel."""
-        credits = conv_credits(self.shape, self.fold)
-        m.submodules.tag_queue = tags = Queue(centre.shape(), credits)
-        m.submodules.queue = queue = Queue(requantiser.layout, credits)
-        pushed = Signal()
         pop = self.outputs.valid & self.outputs.ready
-        m.d.sync += pushed.eq(push)
         m.d.comb += [
-            tags.input.payload.eq(centre),
-            tags.input.valid.eq(pushed),
-            queue.input.payload.eq(requantiser.values),
-            queue.input.valid.eq(requantiser.valid),
             self.outputs.payload.values.eq(queue.output.payload),
             self.outputs.payload.tags.eq(tags.output.payload),
             self.outputs.valid.eq(queue.output.valid),

@@ -28,9 +28,14 @@ class Ecp5MultiplierRow(MultiplierRow):
     def blocks(cls, lanes: int, channels: int, a: Shape, b: Shape) -> int:
         return lanes * (-(-channels // 2) if cls.packs(a, b) else channels)
 
+    @classmethod
+    def copies(cls, channels: int, a: Shape, b: Shape) -> int:
+        """One for each block of a lane, which is beside it."""
+        return cls.blocks(1, channels, a, b)
+
     @property
     def carried(self) -> bool:
-        return self.channels > 1 and self.packs(self.a.shape().elem_shape, self._b)
+        return self.channels > 1 and self.packs(self.a[0].shape().elem_shape, self._b)
 
     @property
     def _b(self) -> Shape:
@@ -38,19 +43,19 @@ class Ecp5MultiplierRow(MultiplierRow):
 
     def multiply(self, m: Module) -> None:
         together = 2 if self.carried else 1
-        for first in range(0, self.channels, together):
+        for copy, first in zip(self.a, range(0, self.channels, together), strict=True):
             channels = range(first, min(first + together, self.channels))
             for lane in range(self.lanes):
-                self._products(m, channels, lane)
+                self._products(m, copy[lane], channels, lane)
 
-    def _products(self, m: Module, channels: range, lane: int) -> None:
+    def _products(self, m: Module, value: Value, channels: range, lane: int) -> None:
         """Products of one value with a channel or two, in one block."""
         bits = self.product.width
         low, *high = (self.b[channel][lane] for channel in channels)
         name = f"{channels[0]}_{lane}"
         a, b = (Signal(signed(self.WIDTH), name=f"{port}_{name}") for port in "ab")
         product = Signal(2 * self.WIDTH, name=f"product_{name}")
-        m.d.comb += a.eq(self.a[lane])
+        m.d.comb += a.eq(value)
         for index, channel in enumerate(channels):
             m.d.comb += self.products[channel][lane].eq(product[index * bits :][:bits])
         if high:
@@ -105,7 +110,7 @@ class Ice40MultiplierRow(MultiplierRow):
             for slot, (channel, lane) in enumerate(places[pair : pair + self.PRODUCTS]):
                 low = slot * self.WIDTH
                 m.d.comb += [
-                    a[low : low + self.WIDTH].eq(_resized(self.a[lane], self.WIDTH)),
+                    a[low : low + self.WIDTH].eq(_resized(self.a[0][lane], self.WIDTH)),
                     b[low : low + self.WIDTH].eq(_resized(self.b[channel][lane], self.WIDTH)),
                     self.products[channel][lane].eq(output[2 * low :][: self.product.width]),
                 ]
@@ -122,7 +127,7 @@ class Ice40MultiplierRow(MultiplierRow):
                 p_BOTADDSUB_LOWERINPUT=1,
                 p_TOPADDSUB_UPPERINPUT=1,
                 p_BOTADDSUB_UPPERINPUT=1,
-                p_A_SIGNED=int(self.a.shape().elem_shape.signed),
+                p_A_SIGNED=int(self.a[0].shape().elem_shape.signed),
                 p_B_SIGNED=int(self.b.shape().elem_shape.elem_shape.signed),
                 i_CLK=ClockSignal(),
                 i_CE=Const(1),

@@ -5,11 +5,12 @@ from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.cycles import mac_latency
+from adakern_spec.cycles import broadcast_latency, mac_latency
 from adakern_spec.network import ConvShape, Fold
 from adakern_spec.numbers import ACTIVATION_BITS
 
 from ..fixed import shape_for, shape_of
+from .broadcast import broadcast
 from .multiplier import AdderTree, MultiplierRow, add
 from .parameters import BYTES, WeightStore
 
@@ -68,6 +69,15 @@ class MacArray(wiring.Component):
     def latency(self) -> int:
         return mac_latency(self.shape, self.fold)
 
+    @property
+    def copies(self) -> int:
+        """Copies of what goes to all channels."""
+        return self.multiplier.copies(self.fold.pe, *self._operands)
+
+    @property
+    def _operands(self) -> tuple[Shape, Shape]:
+        return shape_of(self.shape.input_format), shape_of(self.shape.weight_format)
+
     def elaborate(self, platform):
         m = Module()
         fold, steps = self.fold, self.fold.steps(self.shape)
@@ -87,10 +97,14 @@ class MacArray(wiring.Component):
                 m.d.sync += address.eq(address + 1)
 
         sums, latency = self._sums(m, address)
-        first = self._delayed(m, "first", active & (step == 0), latency)
+        ranks = broadcast_latency(fold.pe)
+        copies = self.copies
+        start = self._delayed(m, "first", active & (step == 0), latency - ranks)
+        firsts = broadcast(m, "first", start, fold.pe, copies)
         last = self._delayed(m, "last", active & last_step, latency + 1)
         for index, (total, carry) in enumerate(sums):
             accumulator = Signal(sum_shape(self.shape), name=f"accumulator_{index}", reset_less=True)
+            first = firsts[index * copies // fold.pe]
             m.d.sync += accumulator.eq(add(Mux(first, 0, accumulator), total, carry))
             m.d.comb += self.sums[index].eq(accumulator)
         m.d.comb += self.done.eq(last)
@@ -104,17 +118,20 @@ class MacArray(wiring.Component):
     def _sums(self, m: Module, address: Signal) -> tuple[list[tuple[Value, Value | None]], int]:
         """Sums over the lanes per channel, with the carry that remains, and their latency after the step."""
         fold = self.fold
-        m.submodules.store = store = WeightStore(self.shape, fold)
+        copies = self.copies
+        m.submodules.row = row = self.multiplier(fold.simd, fold.pe, *self._operands)
+        m.submodules.store = store = WeightStore(self.shape, fold, copies)
         wiring.connect(m, wiring.flipped(self.weights), store.bytes)
-        m.d.sync += store.address.eq(address)
-        m.submodules.row = row = self.multiplier(
-            fold.simd, fold.pe, shape_of(self.shape.input_format), shape_of(self.shape.weight_format)
-        )
-        m.d.comb += [row.a.as_value().eq(self.lanes), row.b.as_value().eq(Cat(store.words))]
+        start = Signal.like(address, reset_less=True)
+        m.d.sync += start.eq(address)
+        for ports, name, value in ((store.addresses, "address", start), (row.a, "lanes", self.lanes)):
+            registers = broadcast(m, name, value, fold.pe, copies)
+            m.d.comb += [Value.cast(port).eq(copy) for port, copy in zip(ports, registers, strict=True)]
+        m.d.comb += row.b.as_value().eq(Cat(store.words))
         sums = []
         for index in range(fold.pe):
             m.submodules[f"tree_{index}"] = tree = AdderTree(fold.simd, row.product, row.carried)
             for sinks, sources in ((tree.terms, row.products), (tree.carries, row.carries)):
                 m.d.comb += [sink.eq(source) for sink, source in zip(sinks, sources[index], strict=True)]
             sums.append((tree.sum, tree.carry if row.carried else None))
-        return sums, 2 + row.latency + tree.latency
+        return sums, 2 + broadcast_latency(fold.pe) + row.latency + tree.latency

@@ -26,7 +26,8 @@ class MultiplierRow(wiring.Component):
 
     Members
     -------
-    a : In(array of lanes)
+    a : In(array of lanes).array(copies)
+        All the same; each goes to as many channels, neighbours.
     b : In(array of channels, each an array of lanes)
     products : Out(a × b).array(channels, lanes)
     carries : Out(1).array(channels, lanes)
@@ -39,7 +40,7 @@ class MultiplierRow(wiring.Component):
         self.product = Shape(a.width + b.width, a.signed or b.signed)
         super().__init__(
             {
-                "a": In(data.ArrayLayout(a, lanes)),
+                "a": In(data.ArrayLayout(a, lanes)).array(self.copies(channels, a, b)),
                 "b": In(data.ArrayLayout(data.ArrayLayout(b, lanes), channels)),
                 "products": Out(self.product).array(channels, lanes),
                 "carries": Out(1).array(channels, lanes),
@@ -60,6 +61,11 @@ class MultiplierRow(wiring.Component):
         """DSP blocks that a row of these parameters takes."""
         return lanes * channels
 
+    @classmethod
+    def copies(cls, channels: int, a: Shape, b: Shape) -> int:
+        """Copies of ``a`` that a row of these parameters takes."""
+        return 1
+
     def elaborate(self, platform):
         m = Module()
         self.multiply(m)
@@ -67,9 +73,9 @@ class MultiplierRow(wiring.Component):
 
     def multiply(self, m: Module) -> None:
         """Drive ``products``. The plain form: two ranks of registers, the product, one rank."""
-        a, b = self.a, self.b
+        a, b = self.a[0], self.b
         for rank in range(self.latency - 1):
-            a_register = Signal.like(self.a, name=f"a_{rank}", reset_less=True)
+            a_register = Signal.like(self.a[0], name=f"a_{rank}", reset_less=True)
             b_register = Signal.like(self.b, name=f"b_{rank}", reset_less=True)
             m.d.sync += [a_register.eq(a), b_register.eq(b)]
             a, b = a_register, b_register
@@ -101,8 +107,8 @@ class LogicMultiplierRow(MultiplierRow):
         return 0
 
     def multiply(self, m: Module) -> None:
-        a, b = (Signal.like(port, reset_less=True) for port in (self.a, self.b))
-        m.d.sync += [a.eq(self.a), b.eq(self.b)]
+        a, b = (Signal.like(port, reset_less=True) for port in (self.a[0], self.b))
+        m.d.sync += [a.eq(self.a[0]), b.eq(self.b)]
         for channel in range(self.channels):
             for lane in range(self.lanes):
                 weight, name = b[channel][lane], f"{channel}_{lane}"

@@ -171,18 +171,24 @@ class WeightStore(wiring.Component):
     -------
     bytes : In(byte stream)
         Always ready.
-    address : In
+    addresses : In(address).array(copies)
+        All the same; each goes to as many memories, those of neighbouring channels.
     words : Out(simd weights).array(pe)
         One cycle later.
     """
 
-    def __init__(self, shape: ConvShape, fold: Fold) -> None:
+    def __init__(self, shape: ConvShape, fold: Fold, copies: int = 1) -> None:
         self.shape = shape
         self.fold = fold
+        self.copies = copies
         self.depth = fold.interval(shape)
         self.word = unsigned(fold.simd * shape.weight_bits)
         super().__init__(
-            {"bytes": In(BYTES), "address": In(range(self.depth)), "words": Out(self.word).array(fold.pe)}
+            {
+                "bytes": In(BYTES),
+                "addresses": In(range(self.depth)).array(copies),
+                "words": Out(self.word).array(fold.pe),
+            }
         )
 
     def elaborate(self, platform):
@@ -215,7 +221,7 @@ class WeightStore(wiring.Component):
                 write.addr.eq(address),
                 write.data.eq(word),
                 write.en.eq(enable[index]),
-                read.addr.eq(self.address),
+                read.addr.eq(self.addresses[index * self.copies // fold.pe]),
                 self.words[index].eq(read.data),
             ]
         return m

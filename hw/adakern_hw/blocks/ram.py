@@ -8,11 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from adakern_spec.cycles import FIFO_LATENCY
 
-UNINITIALISED = "uninitialised"
-"""Attribute of a register whose initial value does not matter; `SYNTHESIS` acts on it."""
-
-SYNTHESIS = f"setattr -unset init a:{UNINITIALISED}"
-"""Yosys command ahead of synthesis, so that a block RAM needs no logic that clears its output."""
+from .hints import UNINITIALISED
 
 
 class Ram(wiring.Component):

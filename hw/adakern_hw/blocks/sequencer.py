@@ -61,7 +61,9 @@ class Sequencer(wiring.Component):
         countdown = Signal(range(interval))
         sent = Signal()
         due, accepted, blank = Signal(), Signal(), Signal()
-        m.d.comb += due.eq((countdown == 0) & (~sent | self.tagged.ready))
+        # Only at a pixel per cycle may the one before be taken in the very cycle in which the next is due.
+        free = ~sent if interval > 1 else ~sent | self.tagged.ready
+        m.d.comb += due.eq((countdown == 0) & free)
         with m.If(accepted | blank):
             m.d.sync += [countdown.eq(interval - 1), sent.eq(1)]
         with m.Else():
@@ -93,7 +95,9 @@ class Sequencer(wiring.Component):
             m.d.sync += undrained.eq(undrained - 1)
         return m
 
-    def _map(self, m: Module, loaded: Signal, begun: Signal, accepted: Signal) -> tuple[Signal, Signal, Value]:
+    def _map(
+        self, m: Module, loaded: Signal, begun: Signal, accepted: Signal
+    ) -> tuple[Signal, Signal, Value]:
         """Place of the next pixel in its map: whether it is the last; whether the map is so long that it
         need not be held back, and if not, the columns after the pixel's own."""
         height, radius = self.shape.height, self.radius

@@ -16,6 +16,9 @@ takes to the other domain and back."""
 SETTLING = 16
 """Cycles between the last parameter byte and the next job: the byte is in its memory by then."""
 
+STREAMS = {"jobs": In, "pixels": In, "parameters": In, "results": Out}
+"""The engine's streams and their directions."""
+
 ON_THE_WAY = 2
 """Jobs or results in a crossing: one held, one offered."""
 
@@ -88,8 +91,6 @@ class EngineCrossing(wiring.Component):
     As those of the engine; ``stalled`` comes some cycles late.
     """
 
-    STREAMS = {"jobs": In, "pixels": In, "parameters": In, "results": Out}
-
     def __init__(self, engine: wiring.Component) -> None:
         self.engine = engine
         super().__init__(engine.signature)
@@ -110,7 +111,7 @@ class EngineCrossing(wiring.Component):
 
         m.submodules.engine = DomainRenamer(ENGINE)(engine)
         m.d.comb += engine.restart.eq(halted)
-        for name, flow in self.STREAMS.items():
+        for name, flow in STREAMS.items():
             inner, outer = getattr(engine, name), getattr(self, name)
             domains = ("sync", ENGINE) if flow is In else (ENGINE, "sync")
             crossing = StreamCrossing(inner.payload.shape(), *domains)

@@ -59,7 +59,7 @@ class SpnEngine(wiring.Component):
     busy : Out(1)
         From accepting a job until its result is taken.
     stalled : Out(1)
-        A pixel is due in the middle of a map and not there.
+        A pixel was due in the middle of a map in the cycle before, and not there.
     restart : In(1)
         Passes through the blocks as the pixels do, a register at each, so that it has no far way to go
         and sweeps before it what is under way. Until it has passed no job is accepted.
@@ -130,7 +130,11 @@ class SpnEngine(wiring.Component):
         wave = Signal(len(swept))
         m.d.sync += wave.eq(Cat(self.restart, wave))
         for restart, (name, block) in zip(wave, swept.items(), strict=True):
-            m.submodules[name] = ResetInserter(restart)(block)
+            if isinstance(block, ConvStage):
+                m.d.comb += block.restart.eq(restart)
+            else:
+                block = ResetInserter(restart)(block)
+            m.submodules[name] = block
 
         wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
         blocks: list[ConvStage | ScaleHead | KernelSize] = [*stages, head, kernel]
@@ -150,10 +154,9 @@ class SpnEngine(wiring.Component):
         wiring.connect(m, pixels, average.pixels)
         wiring.connect(m, average.means, head.means)
         wiring.connect(m, head.scales, kernel.scales)
-        m.d.comb += self.stalled.eq(sequencer.stalled)
-        second, finished, under_way = self._results(m, sequencer, kernel, meter, queue)
+        state = self._results(m, sequencer, kernel, meter, queue)
         with m.If(wave[-1]):
-            m.d.sync += [second.eq(0), finished.eq(0), under_way.eq(0)]
+            m.d.sync += [register.eq(0) for register in state]
         return m
 
     def _results(
@@ -163,7 +166,7 @@ class SpnEngine(wiring.Component):
         kernel: KernelSize,
         meter: MapMeter,
         queue: Queue,
-    ) -> tuple[Signal, Signal, Signal]:
+    ) -> tuple[Signal, ...]:
         """Collect the answer, measure the map, queue the result; keep count of the maps under way.
 
         Returns the registers that hold state: a restart clears them.
@@ -171,12 +174,12 @@ class SpnEngine(wiring.Component):
         result = Signal(RESULT_LAYOUT)
         scales = Signal.like(result.scales.as_value(), reset_less=True)
         kernels = Signal.like(result.kernels.as_value(), reset_less=True)
-        second = Signal()
+        first, second = Signal(), Signal()
         finished = Signal(2)
         m.d.comb += [
             kernel.sizes.ready.eq(1),
-            meter.first.eq(sequencer.first),
-            meter.stalled.eq(sequencer.stalled),
+            meter.first.eq(first),
+            meter.stalled.eq(self.stalled),
             meter.answered.eq(finished[0]),
             result.cycles.eq(meter.cycles),
             result.stalls.eq(meter.stalls),
@@ -186,7 +189,12 @@ class SpnEngine(wiring.Component):
             queue.input.valid.eq(finished[1]),
         ]
         wiring.connect(m, queue.output, wiring.flipped(self.results))
-        m.d.sync += finished.eq(Cat(kernel.sizes.valid & second, finished))
+        # Each a cycle late, as far from each other as they are: the meter is nowhere near.
+        m.d.sync += [
+            first.eq(sequencer.first),
+            self.stalled.eq(sequencer.stalled),
+            finished.eq(Cat(kernel.sizes.valid & second, finished)),
+        ]
         with m.If(kernel.sizes.valid):
             m.d.sync += second.eq(~second)
             for register, value in ((scales, kernel.sizes.p.scale), (kernels, kernel.sizes.p.kernel)):
@@ -197,4 +205,4 @@ class SpnEngine(wiring.Component):
         returned = self.results.valid & self.results.ready
         m.d.comb += [sequencer.room.eq(under_way != self.flights), self.busy.eq(under_way != 0)]
         m.d.sync += under_way.eq(under_way + accepted - returned)
-        return second, finished, under_way
+        return first, second, finished, under_way
