@@ -172,14 +172,18 @@ def test_results_nobody_takes_stop_new_jobs_and_are_kept():
     assert max(run.result_times) > 12 * cycles.interval(shape, folds, 2)
 
 
-def test_reset_in_the_middle_of_a_map_then_a_right_answer():
+@pytest.mark.parametrize("restarts", [False, True], ids=["reset", "restart"])
+def test_reset_in_the_middle_of_a_map_then_a_right_answer(restarts):
+    """By the clock domain's reset, or by ``restart``, which passes through the blocks one by one."""
     shape, folds = SWEEP[0]
     rng = np.random.default_rng(5)
     parameters, other = SpnParameters.random(shape, rng), SpnParameters.random(shape, rng)
     values = rng.integers(0, 256, (2, 4, 5)).astype(np.uint8)
     dut = SpnEngine(shape, folds)
     reset = Signal()
-    bench = Bench(ResetInserter(reset)(dut))
+    bench = Bench(dut if restarts else ResetInserter(reset)(dut))
+    if restarts:
+        reset = dut.restart
     stream = list(pixels(values))
     answers, idle = [], []
 
@@ -199,7 +203,7 @@ def test_reset_in_the_middle_of_a_map_then_a_right_answer():
             ctx.set(reset, 1)
             await ctx.tick()
             ctx.set(reset, 0)
-            assert not ctx.get(dut.busy)
+            assert restarts or not ctx.get(dut.busy)
             await predict(ctx)
         await bench.send(ctx, dut.parameters, other.to_block())
         await ctx.tick().repeat(SETTLED)

@@ -9,6 +9,7 @@ from adakern_spec.network import ConvShape, Fold
 from adakern_spec.parameters import CHANNEL_FIELDS, record_size
 
 from .broadcast import spread_restart
+from .hints import COPY
 from .macs import MacArray, sum_shape
 from .multiplier import MultiplierRow
 from .parameters import BYTES, ParameterRouter, RecordStore
@@ -183,7 +184,6 @@ class ConvStage(wiring.Component):
         wiring.connect(m, router.sinks[1], requantiser.channels)
 
         m.d.comb += [
-            window.push.eq(self.pixels.valid & self.pixels.ready),
             window.pixel.eq(self.pixels.payload),
             window.step.eq(macs.step),
             macs.load.eq(window.load),
@@ -192,40 +192,43 @@ class ConvStage(wiring.Component):
         m.d.comb += [sink.eq(word) for sink, word in zip(requantiser.sums, macs.sums, strict=True)]
         m.d.comb += requantiser.done.eq(macs.done)
 
-        m.d.comb += [tags.input.payload.eq(window.centre), tags.input.valid.eq(window.load)]
+        moved = Signal()
+        m.d.sync += moved.eq(window.load)
+        m.d.comb += [tags.input.payload.eq(window.centre), tags.input.valid.eq(moved)]
         m.d.comb += [queue.input.payload.eq(requantiser.values), queue.input.valid.eq(requantiser.valid)]
         self._outputs(m, tags, queue)
-        free, countdown, ready = self._admission(m)
+        accepted = Signal()
+        state = self._admission(m, accepted)
+        m.d.comb += window.push.eq(accepted)
         with m.If(restart):
-            m.d.sync += [register.eq(register.init) for register in (push, free, countdown, ready)]
+            m.d.sync += [register.eq(register.init) for register in (moved, *state)]
         return m
 
-    def _admission(self, m: Module) -> tuple[Signal, ...]:
+    def _admission(self, m: Module, accepted: Signal) -> tuple[Signal, ...]:
         """Accept a pixel if the multipliers will be free and its output has a place in the queue.
 
-        Returns the registers of this.
+        ``ready`` is a register, so that nothing combinational reaches back into the block before, which
+        has a copy of its own. Returns the registers of this.
         """
         credits = conv_credits(self.shape, self.fold)
         free = Signal(range(credits + 1), init=credits)
         countdown = Signal(range(self.interval))
-        ready = Signal(init=1)
-        free_next, countdown_next = Signal.like(free), Signal.like(countdown)
-        accepted = self.pixels.valid & ready
+        ready = Signal(init=1, attrs={COPY: 1})
+        offered = Signal(init=1, attrs={COPY: 1})
+        ready_next = Signal()
         returned = self.outputs.valid & self.outputs.ready
-        m.d.comb += [
-            self.pixels.ready.eq(ready),
-            free_next.eq(free - accepted + returned),
-            countdown_next.eq(Mux(countdown == 0, 0, countdown - 1)),
-        ]
-        with m.If(accepted):
-            m.d.comb += countdown_next.eq(self.interval - 1)
-        m.d.sync += [
-            free.eq(free_next),
-            countdown.eq(countdown_next),
-            # A register: nothing combinational reaches back into the block before.
-            ready.eq((free_next != 0) & (countdown_next == 0)),
-        ]
-        return free, countdown, ready
+        free_next = free - accepted + returned
+        m.d.comb += [accepted.eq(self.pixels.valid & ready), self.pixels.ready.eq(offered)]
+        m.d.sync += [free.eq(free_next), ready.eq(ready_next), offered.eq(ready_next)]
+        if self.interval == 1:
+            m.d.comb += ready_next.eq(free_next != 0)
+        else:
+            m.d.comb += ready_next.eq(~accepted & (countdown <= 1) & ((free != 0) | returned))
+            with m.If(accepted):
+                m.d.sync += countdown.eq(self.interval - 1)
+            with m.Elif(countdown != 0):
+                m.d.sync += countdown.eq(countdown - 1)
+        return free, countdown, ready, offered
 
     def _outputs(self, m: Module, tags: Queue, queue: Queue) -> None:
         """Tags wait for the values of their pixel."""

@@ -18,6 +18,13 @@ class Ecp5MultiplierRow(MultiplierRow):
     """
 
     WIDTH = 18
+    SITES: tuple[str, ...] = ()
+    """Places of the blocks on the die, channel by channel, lane by lane; by default the placer's choice."""
+
+    @classmethod
+    def at(cls, sites: tuple[str, ...]) -> type["Ecp5MultiplierRow"]:
+        """The row with its blocks at ``sites``."""
+        return type(cls.__name__, (cls,), {"SITES": sites})
 
     @classmethod
     def packs(cls, a: Shape, b: Shape) -> bool:
@@ -43,12 +50,13 @@ class Ecp5MultiplierRow(MultiplierRow):
 
     def multiply(self, m: Module) -> None:
         together = 2 if self.carried else 1
-        for copy, first in zip(self.a, range(0, self.channels, together), strict=True):
-            channels = range(first, min(first + together, self.channels))
+        for index, copy in enumerate(self.a):
+            channels = range(index * together, min((index + 1) * together, self.channels))
             for lane in range(self.lanes):
-                self._products(m, copy[lane], channels, lane)
+                site = self.SITES[index * self.lanes + lane] if self.SITES else None
+                self._products(m, copy[lane], channels, lane, site)
 
-    def _products(self, m: Module, value: Value, channels: range, lane: int) -> None:
+    def _products(self, m: Module, value: Value, channels: range, lane: int, site: str | None) -> None:
         """Products of one value with a channel or two, in one block."""
         bits = self.product.width
         low, *high = (self.b[channel][lane] for channel in channels)
@@ -65,15 +73,19 @@ class Ecp5MultiplierRow(MultiplierRow):
             ]
         else:
             m.d.comb += b.eq(low)
-        self.block(m, f"dsp_{name}", a, b, product)
+        self.block(m, f"dsp_{name}", a, b, product, site)
 
-    def block(self, m: Module, name: str, a: Signal, b: Signal, product: Signal) -> None:
+    def block(
+        self, m: Module, name: str, a: Signal, b: Signal, product: Signal, site: str | None = None
+    ) -> None:
         """One MULT18X18D: ``product`` of what ``a`` and ``b`` were three cycles ago."""
         ports = {f"i_A{bit}": a[bit] for bit in range(self.WIDTH)}
         ports |= {f"i_B{bit}": b[bit] for bit in range(self.WIDTH)}
         ports |= {f"o_P{bit}": product[bit] for bit in range(2 * self.WIDTH)}
         for rank in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
             ports |= {f"p_REG_{rank}_CLK": "CLK0", f"p_REG_{rank}_CE": "CE0", f"p_REG_{rank}_RST": "RST0"}
+        if site is not None:
+            ports["a_BEL"] = site
         m.submodules[name] = Instance(
             "MULT18X18D",
             p_GSR="DISABLED",

@@ -59,16 +59,18 @@ class Sequencer(wiring.Component):
         m = Module()
         interval = pace(self.shape, self.folds)
         countdown = Signal(range(interval))
+        elapsed = Signal(init=1)
         sent = Signal()
         due, accepted, blank = Signal(), Signal(), Signal()
         # Only at a pixel per cycle may the one before be taken in the very cycle in which the next is due.
         free = ~sent if interval > 1 else ~sent | self.tagged.ready
-        m.d.comb += due.eq((countdown == 0) & free)
+        m.d.comb += due.eq(elapsed & free)
         with m.If(accepted | blank):
-            m.d.sync += [countdown.eq(interval - 1), sent.eq(1)]
+            m.d.sync += [countdown.eq(interval - 1), elapsed.eq(interval == 1), sent.eq(1)]
         with m.Else():
             with m.If(countdown != 0):
                 m.d.sync += countdown.eq(countdown - 1)
+            m.d.sync += elapsed.eq(countdown <= 1)
             with m.If(self.tagged.ready):
                 m.d.sync += sent.eq(0)
         m.d.comb += self.tagged.valid.eq(sent)
@@ -85,7 +87,7 @@ class Sequencer(wiring.Component):
             self.first.eq(accepted & ~begun),
             self.stalled.eq(due & begun & ~self.pixels.valid),
         ]
-        last, long, few = self._map(m, loaded, begun, accepted)
+        last, long, few = self._map(m, loaded, begun, accepted, free)
         self._separate(m, may_begin, long, few, accepted & last)
 
         m.d.comb += blank.eq(due & ~begun & ~accepted & (undrained != 0))
@@ -96,7 +98,7 @@ class Sequencer(wiring.Component):
         return m
 
     def _map(
-        self, m: Module, loaded: Signal, begun: Signal, accepted: Signal
+        self, m: Module, loaded: Signal, begun: Signal, accepted: Signal, free: Value
     ) -> tuple[Signal, Signal, Value]:
         """Place of the next pixel in its map: whether it is the last; whether the map is so long that it
         need not be held back, and if not, the columns after the pixel's own."""
@@ -141,7 +143,7 @@ class Sequencer(wiring.Component):
         payload = Signal.like(self.tagged.payload, reset_less=True)
         tags = payload.tags
         m.d.comb += self.tagged.payload.eq(payload)
-        with m.If(~self.tagged.valid | self.tagged.ready):
+        with m.If(free):
             m.d.sync += [
                 payload.values.eq(self.pixels.payload),
                 tags.real.eq(accepted),

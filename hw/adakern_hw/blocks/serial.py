@@ -53,7 +53,6 @@ class Divider(wiring.Component):
         fits = ~difference[-1]
         m.d.comb += [
             self.operands.ready.eq(~busy),
-            self.quotients.valid.eq(busy & (steps == 0)),
             self.quotients.payload.eq(low),
         ]
         with m.If(~busy):
@@ -63,14 +62,15 @@ class Divider(wiring.Component):
                 denominator.eq(self.operands.p.denominator),
                 Cat(low, remainder).eq(self.operands.p.numerator),
             ]
-        with m.Elif(steps != 0):
+        with m.Elif(~self.quotients.valid):
             m.d.sync += [
                 steps.eq(steps - 1),
+                self.quotients.valid.eq(steps == 1),
                 remainder.eq(Mux(fits, difference, shifted)),
                 low.eq(Cat(fits, low)),
             ]
         with m.Elif(self.quotients.ready):
-            m.d.sync += busy.eq(0)
+            m.d.sync += [busy.eq(0), self.quotients.valid.eq(0)]
         return m
 
 
@@ -114,7 +114,6 @@ class SerialMultiplier(wiring.Component):
         total = high + Mux(low[0], a, 0)
         m.d.comb += [
             self.operands.ready.eq(~busy),
-            self.products.valid.eq(busy & (steps == 0)),
             self.products.payload.eq(Cat(low, high)),
         ]
         with m.If(~busy):
@@ -125,8 +124,13 @@ class SerialMultiplier(wiring.Component):
                 low.eq(self.operands.p.b),
                 high.eq(0),
             ]
-        with m.Elif(steps != 0):
-            m.d.sync += [steps.eq(steps - 1), low.eq(Cat(low[1:], total[0])), high.eq(total >> 1)]
+        with m.Elif(~self.products.valid):
+            m.d.sync += [
+                steps.eq(steps - 1),
+                self.products.valid.eq(steps == 1),
+                low.eq(Cat(low[1:], total[0])),
+                high.eq(total >> 1),
+            ]
         with m.Elif(self.products.ready):
-            m.d.sync += busy.eq(0)
+            m.d.sync += [busy.eq(0), self.products.valid.eq(0)]
         return m

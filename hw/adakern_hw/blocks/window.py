@@ -8,6 +8,7 @@ from adakern_spec.network import ConvShape, Fold
 from adakern_spec.numbers import ACTIVATION_BITS
 
 from .delay import DelayLine
+from .hints import COPY
 from .pixels import pixel_layout, tag_layout
 from .ram import Ram
 
@@ -111,16 +112,36 @@ class Window(wiring.Component):
 class RegisterWindow(Window):
     """K-1 columns in delay lines, K × K pixels in registers, of which each step selects."""
 
+    REACH = 2
+    """Elements that one copy of the step selects."""
+
     def _select(self, m: Module, masks: Signal) -> tuple[Value, Value]:
         simd, channels = self.fold.simd, self.shape.in_channels
         window = self._registers(m)
         ends = [(step * simd, (step + 1) * simd) for step in range(self.steps)]
-        selected = Signal(simd * ACTIVATION_BITS, reset_less=True)
-        mask = Signal(simd, reset_less=True)
-        elements = Array([window[start * ACTIVATION_BITS : end * ACTIVATION_BITS] for start, end in ends])
         inside = Array([Cat(masks[e // channels] for e in range(start, end)) for start, end in ends])
-        m.d.sync += [selected.eq(elements[self.step]), mask.eq(inside[self.step])]
-        return selected, mask
+        mask = Signal(simd, reset_less=True)
+        m.d.sync += mask.eq(inside[self.step])
+        parts = []
+        for first in range(0, simd, self.REACH):
+            step = self._step(m, first)
+            last = min(first + self.REACH, simd)
+            part = Signal((last - first) * ACTIVATION_BITS, name=f"selected_{first}", reset_less=True)
+            elements = Array(
+                [window[(s + first) * ACTIVATION_BITS : (s + last) * ACTIVATION_BITS] for s, _ in ends]
+            )
+            m.d.sync += part.eq(elements[step])
+            parts.append(part)
+        return Cat(parts), mask
+
+    def _step(self, m: Module, place: int) -> Signal:
+        """A copy of ``step``, near the elements that it selects."""
+        step = Signal.like(self.step, name=f"step_{place}", attrs={COPY: 1})
+        with m.If(self.load | (step == self.steps - 1)):
+            m.d.sync += step.eq(0)
+        with m.Else():
+            m.d.sync += step.eq(step + 1)
+        return step
 
     def _registers(self, m: Module) -> Value:
         """Every element of the window, in order."""

@@ -11,6 +11,7 @@ from adakern_spec.network import ConvShape, Fold, SpnShape
 from ..blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
 from ..blocks.multiplier import LogicMultiplierRow, MultiplierRow
 from ..fixed import shape_of
+from .dsp_sites import SiteLine, place_rows
 from .pll import Ecp5Pll, Ice40Pll, Pll, find_pll
 
 
@@ -109,7 +110,8 @@ class Board:
     ``oscillator`` is the frequency at the platform's default clock, ``clock`` the one that the PLL makes
     of it unless a build asks for another, in Hz. ``uart`` is the resource of the link, run at ``baud``.
     ``loader`` is the board's name in openFPGALoader. ``identity`` are bytes that every bitstream for the
-    part has near its start, if its family's bitstreams name the part.
+    part has near its start, if its family's bitstreams name the part. ``dsp_sites`` are the places of the
+    part's DSP blocks; without them the placer chooses.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Board:
     loader: str
     uart: tuple[str, int] = ("uart", 0)
     identity: bytes = b""
+    dsp_sites: tuple[SiteLine, ...] = ()
 
     @property
     def fits_any(self) -> bool:
@@ -149,7 +152,29 @@ class Board:
             if shape.weight_bits == LogicMultiplierRow.BITS:
                 rows[index] = LogicMultiplierRow
                 spare -= products
-        return tuple(rows)
+        return tuple(self._placed(rows, shape, folds))
+
+    def _placed(
+        self, rows: list[type[MultiplierRow]], shape: SpnShape, folds: tuple[Fold, ...]
+    ) -> list[type[MultiplierRow]]:
+        """The rows with their blocks at places of the part, if those are known and enough."""
+        blocks = _blocks(rows, shape, folds)
+        if not sum(map(len, self.dsp_sites)) >= blocks > 0:
+            return rows
+        counts = [
+            _stage_blocks(row, stage, fold)
+            for row, stage, fold in zip(rows, shape.stages, folds, strict=True)
+        ]
+        lanes = [
+            fold.simd for fold, count in zip(folds, counts, strict=True) for _ in range(count // fold.simd)
+        ]
+        sites = iter(place_rows(self.dsp_sites, lanes))
+        return [
+            row.at(tuple(site for _ in range(count // fold.simd) for site in next(sites)))
+            if issubclass(row, Ecp5MultiplierRow)
+            else row
+            for row, fold, count in zip(rows, folds, counts, strict=True)
+        ]
 
     def dsps(self, shape: SpnShape, folds: tuple[Fold, ...]) -> int:
         """DSP blocks that the multipliers of ``folds`` take; different stages share none."""

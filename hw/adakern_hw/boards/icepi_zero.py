@@ -3,6 +3,7 @@
 from amaranth_boards.icepi_zero import IcepiZero1_3Platform
 
 from .board import ECP5, ECP5_VERIFY_ID, Board, Capacity
+from .dsp_sites import LFE5U_25
 
 ICEPI_ZERO = Board(
     name="icepi-zero",
@@ -16,4 +17,5 @@ ICEPI_ZERO = Board(
     baud=3_000_000,
     loader="icepi-zero",
     identity=ECP5_VERIFY_ID + bytes.fromhex("41111043"),
+    dsp_sites=LFE5U_25,
 )

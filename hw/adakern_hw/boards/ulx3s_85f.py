@@ -3,6 +3,7 @@
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from .board import ECP5, ECP5_VERIFY_ID, Board, Capacity
+from .dsp_sites import LFE5U_85
 
 ULX3S_85F = Board(
     name="ulx3s-85f",
@@ -16,4 +17,5 @@ ULX3S_85F = Board(
     baud=3_000_000,
     loader="ulx3s",
     identity=ECP5_VERIFY_ID + bytes.fromhex("41113043"),
+    dsp_sites=LFE5U_85,
 )

@@ -27,7 +27,7 @@ class StreamCrossing(wiring.Component):
     """Hands payloads from one clock domain to another, one at a time.
 
     The payload rests in a register of the writer's while a toggle tells the reader of it, and a second
-    toggle the writer that it was taken (two-phase handshake). So a payload takes about three cycles of
+    toggle the writer that it was taken (two-phase handshake). So a payload takes about four cycles of
     each domain: far less than a link needs for a pixel. Both sides must be reset together, and longer
     than a toggle takes (HOLD).
 
@@ -66,8 +66,10 @@ class StreamCrossing(wiring.Component):
         m.d.comb += self.output.payload.eq(payload)
         with m.If(self.output.ready):
             m.d[self.read] += self.output.valid.eq(0)
-        with m.If((arrived != taken) & ~self.output.valid):
-            m.d[self.read] += [payload.eq(held), self.output.valid.eq(1), taken.eq(arrived)]
+        fetch = Signal()
+        m.d[self.read] += fetch.eq((arrived != taken) & ~self.output.valid & ~fetch)
+        with m.If(fetch):
+            m.d[self.read] += [payload.eq(held), self.output.valid.eq(1), taken.eq(~taken)]
         return m
 
 
@@ -78,7 +80,7 @@ class EngineCrossing(wiring.Component):
     clock. A restart drops the maps under way and keeps the parameters.
     ENGINE's clock must not be slower than that of ``sync``; otherwise they need not be related.
 
-    Latency: a job, pixel, parameter or result is about three cycles of each clock on its way. ``cycles``
+    Latency: a job, pixel, parameter or result is about four cycles of each clock on its way. ``cycles``
     and ``stalls`` of a result count the engine's clock.
 
     Parameters

@@ -128,7 +128,8 @@ class SpnEngine(wiring.Component):
         swept |= {f"stage_{index}": stage for index, stage in enumerate(stages)}
         swept |= {"average": average, "head": head, "kernel": kernel, "meter": meter, "queue": queue}
         wave = Signal(len(swept))
-        m.d.sync += wave.eq(Cat(self.restart, wave))
+        sweeping = Signal()
+        m.d.sync += [wave.eq(Cat(self.restart, wave)), sweeping.eq(self.restart | wave[:-1].any())]
         for restart, (name, block) in zip(wave, swept.items(), strict=True):
             if isinstance(block, ConvStage):
                 m.d.comb += block.restart.eq(restart)
@@ -143,8 +144,8 @@ class SpnEngine(wiring.Component):
 
         m.d.comb += [
             sequencer.jobs.payload.eq(self.jobs.payload),
-            sequencer.jobs.valid.eq(self.jobs.valid & ~wave.any()),
-            self.jobs.ready.eq(sequencer.jobs.ready & ~wave.any()),
+            sequencer.jobs.valid.eq(self.jobs.valid & ~sweeping),
+            self.jobs.ready.eq(sequencer.jobs.ready & ~sweeping),
         ]
         wiring.connect(m, wiring.flipped(self.pixels), sequencer.pixels)
         pixels = sequencer.tagged
@@ -174,12 +175,14 @@ class SpnEngine(wiring.Component):
         result = Signal(RESULT_LAYOUT)
         scales = Signal.like(result.scales.as_value(), reset_less=True)
         kernels = Signal.like(result.kernels.as_value(), reset_less=True)
-        first, second = Signal(), Signal()
-        finished = Signal(2)
+        size = Signal(kernel.sizes.payload.shape(), reset_less=True)
+        sized, second = Signal(), Signal()
+        finished, first, stalled = Signal(2), Signal(2), Signal(2)
         m.d.comb += [
             kernel.sizes.ready.eq(1),
-            meter.first.eq(first),
-            meter.stalled.eq(self.stalled),
+            meter.first.eq(first[-1]),
+            meter.stalled.eq(stalled[-1]),
+            self.stalled.eq(stalled[0]),
             meter.answered.eq(finished[0]),
             result.cycles.eq(meter.cycles),
             result.stalls.eq(meter.stalls),
@@ -189,15 +192,17 @@ class SpnEngine(wiring.Component):
             queue.input.valid.eq(finished[1]),
         ]
         wiring.connect(m, queue.output, wiring.flipped(self.results))
-        # Each a cycle late, as far from each other as they are: the meter is nowhere near.
+        # First pixel, stall and answer reach the meter two cycles late each: it is near none of them.
         m.d.sync += [
-            first.eq(sequencer.first),
-            self.stalled.eq(sequencer.stalled),
-            finished.eq(Cat(kernel.sizes.valid & second, finished)),
+            first.eq(Cat(sequencer.first, first)),
+            stalled.eq(Cat(sequencer.stalled, stalled)),
+            sized.eq(kernel.sizes.valid),
+            size.eq(kernel.sizes.payload),
+            finished.eq(Cat(sized & second, finished)),
         ]
-        with m.If(kernel.sizes.valid):
+        with m.If(sized):
             m.d.sync += second.eq(~second)
-            for register, value in ((scales, kernel.sizes.p.scale), (kernels, kernel.sizes.p.kernel)):
+            for register, value in ((scales, size.scale), (kernels, size.kernel)):
                 m.d.sync += register.eq((register >> len(value)) | (value << (len(register) - len(value))))
 
         under_way = Signal(range(self.flights + 1))
@@ -205,4 +210,4 @@ class SpnEngine(wiring.Component):
         returned = self.results.valid & self.results.ready
         m.d.comb += [sequencer.room.eq(under_way != self.flights), self.busy.eq(under_way != 0)]
         m.d.sync += under_way.eq(under_way + accepted - returned)
-        return first, second, finished, under_way
+        return first, stalled, sized, second, finished, under_way
