@@ -8,7 +8,9 @@ from adakern_hw.blocks.dsp import Ecp5MultiplierRow
 class SimulatedEcp5Row(Ecp5MultiplierRow):
     """The ECP5 row with a product behind three ranks of registers for each of its DSP blocks."""
 
-    def block(self, m: Module, name: str, a: Signal, b: Signal, product: Signal) -> None:
+    def block(
+        self, m: Module, name: str, a: Signal, b: Signal, product: Signal, site: str | None = None
+    ) -> None:
         value = a * b
         for rank in range(self.latency):
             register = Signal.like(product, name=f"{name}_{rank}")

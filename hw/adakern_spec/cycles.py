@@ -114,8 +114,8 @@ SERIAL_OVERHEAD = 1
 AVERAGE_LATENCY = 3 + MEAN.bits + SERIAL_OVERHEAD
 """From a map's last pixel to its first mean: input, totals and numerator registers, division."""
 
-SCALE_LATENCY = MEAN.bits + SERIAL_OVERHEAD + ROUND_SHIFT_LATENCY + 3
-"""From a mean to its scale: multiplication, rounding shift, its end, offset, clamp."""
+SCALE_LATENCY = MEAN.bits + SERIAL_OVERHEAD + ROUND_SHIFT_LATENCY + 4
+"""From a mean to its scale: multiplication, rounding shift, its end, offset, comparison, clamp."""
 
 KERNEL_LATENCY = 1 + BASE.bits + SERIAL_OVERHEAD + 2
 """From a scale to its kernel size: multiplication, rounding, clamp."""

@@ -45,7 +45,8 @@ def differences(model: CxxModel, row: MultiplierRow, operands: list[tuple[list[i
     idle = [([0] * row.lanes, [0] * len(places))] * (row.latency - 1)
     wrong = []
     for index, (a, b) in enumerate(operands + idle):
-        model.set("a", packed(a, 8))
+        for copy in range(len(row.a)):
+            model.set(f"a__{copy}", packed(a, 8))
         model.set("b", packed(b, b_bits))
         model.tick()
         if index >= row.latency - 1:

@@ -48,5 +48,5 @@ def test_rows_of_a_stage_lie_together():
 
 def test_a_row_that_fits_no_line_takes_what_is_left():
     assert place_rows([("a", "b", "c"), ("d", "e")], [2, 3]) == [("a", "b"), ("d", "e", "c")]
-    with pytest.raises(ShapeError, match="6 DSP blocks: use at most 5|6 DSP blocks"):
+    with pytest.raises(ShapeError, match="6 DSP blocks; use at most 5"):
         place_rows([("a", "b", "c"), ("d", "e")], [6])

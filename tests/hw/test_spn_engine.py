@@ -87,7 +87,7 @@ class Run:
 
 
 def shape_of(channels, height, kernel=3, **options):
-    return SpnShape(channels, height, kernel, max_length=40, **options)
+    return SpnShape(channels, height, kernel, max_length=60, **options)
 
 
 SWEEP = [

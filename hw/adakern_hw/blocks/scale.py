@@ -137,6 +137,7 @@ class ScaleHead(wiring.Component):
         record = store.records[0]
         wait = Signal(range(round_shift.latency))
         total = Signal((round_shift.result + record.offset).shape(), reset_less=True)
+        below, above = Signal(reset_less=True), Signal(reset_less=True)
         scale = Signal(shape_of(SCALE), reset_less=True)
         m.d.comb += [
             store.address.eq(index),
@@ -164,9 +165,12 @@ class ScaleHead(wiring.Component):
             with m.State("OFFSET"):
                 m.d.comb += multiplier.products.ready.eq(1)
                 m.d.sync += total.eq(round_shift.result + record.offset)
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.sync += [below.eq(total < SCALE_MIN), above.eq(total > SCALE_MAX)]
                 m.next = "CLAMP"
             with m.State("CLAMP"):
-                m.d.sync += scale.eq(clamp(total, SCALE_MIN, SCALE_MAX))
+                m.d.sync += scale.eq(Mux(below, SCALE_MIN, Mux(above, SCALE_MAX, total)))
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += self.scales.valid.eq(1)

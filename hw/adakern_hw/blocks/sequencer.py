@@ -8,6 +8,7 @@ from adakern_spec.cycles import overlaps, pace, padding, separation
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.numbers import LENGTH_BITS
 
+from .hints import COPY
 from .pixels import input_layout, pixel_layout
 
 
@@ -60,20 +61,20 @@ class Sequencer(wiring.Component):
         interval = pace(self.shape, self.folds)
         countdown = Signal(range(interval))
         elapsed = Signal(init=1)
-        sent = Signal()
+        sent, offered = Signal(), Signal(attrs={COPY: 1})
         due, accepted, blank = Signal(), Signal(), Signal()
         # Only at a pixel per cycle may the one before be taken in the very cycle in which the next is due.
         free = ~sent if interval > 1 else ~sent | self.tagged.ready
         m.d.comb += due.eq(elapsed & free)
         with m.If(accepted | blank):
-            m.d.sync += [countdown.eq(interval - 1), elapsed.eq(interval == 1), sent.eq(1)]
+            m.d.sync += [countdown.eq(interval - 1), elapsed.eq(interval == 1), sent.eq(1), offered.eq(1)]
         with m.Else():
             with m.If(countdown != 0):
                 m.d.sync += countdown.eq(countdown - 1)
             m.d.sync += elapsed.eq(countdown <= 1)
             with m.If(self.tagged.ready):
-                m.d.sync += sent.eq(0)
-        m.d.comb += self.tagged.valid.eq(sent)
+                m.d.sync += [sent.eq(0), offered.eq(0)]
+        m.d.comb += self.tagged.valid.eq(offered)
 
         drain = padding(self.shape)
         undrained = Signal(range(drain + 1))

@@ -136,12 +136,18 @@ class RegisterWindow(Window):
 
     def _step(self, m: Module, place: int) -> Signal:
         """A copy of ``step``, near the elements that it selects."""
-        step = Signal.like(self.step, name=f"step_{place}", attrs={COPY: 1})
-        with m.If(self.load | (step == self.steps - 1)):
+        step = Signal.like(self.step, name=f"step_{place}", reset_less=True, attrs={COPY: 1})
+        with m.If(self._load(m, f"step_{place}") | (step == self.steps - 1)):
             m.d.sync += step.eq(0)
         with m.Else():
             m.d.sync += step.eq(step + 1)
         return step
+
+    def _load(self, m: Module, place: str) -> Signal:
+        """A copy of ``load``, near what it moves."""
+        load = Signal(name=f"load_{place}", attrs={COPY: 1})
+        m.d.sync += load.eq(self.push)
+        return load
 
     def _registers(self, m: Module) -> Value:
         """Every element of the window, in order."""
@@ -155,12 +161,13 @@ class RegisterWindow(Window):
             if back:
                 line = DelayLine(word, self.height)
                 m.submodules[f"line_{back}"] = line
-                m.d.comb += [line.advance.eq(self.load), line.input.eq(newest)]
+                m.d.comb += [line.advance.eq(self._load(m, f"line_{back}")), line.input.eq(newest)]
                 newest = line.output
             value = newest
+            load = self._load(m, f"column_{back}")
             for up in range(kernel):
                 register = Signal(word, name=f"pixel_{back}_{up}", reset_less=True)
-                with m.If(self.load):
+                with m.If(load):
                     m.d.sync += register.eq(value)
                 value = register
                 positions[(kernel - 1 - back) * kernel + kernel - 1 - up] = register

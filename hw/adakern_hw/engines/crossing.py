@@ -59,9 +59,10 @@ class StreamCrossing(wiring.Component):
         m.submodules.there = FFSynchronizer(sent, arrived, o_domain=self.read)
         m.submodules.back = FFSynchronizer(taken, acknowledged, o_domain=self.write)
 
-        m.d.comb += self.input.ready.eq(sent == acknowledged)
         with m.If(self.input.valid & self.input.ready):
-            m.d[self.write] += [held.eq(self.input.payload), sent.eq(~sent)]
+            m.d[self.write] += [held.eq(self.input.payload), sent.eq(~sent), self.input.ready.eq(0)]
+        with m.Else():
+            m.d[self.write] += self.input.ready.eq(sent == acknowledged)
 
         m.d.comb += self.output.payload.eq(payload)
         with m.If(self.output.ready):

@@ -177,22 +177,22 @@ class SpnEngine(wiring.Component):
         kernels = Signal.like(result.kernels.as_value(), reset_less=True)
         size = Signal(kernel.sizes.payload.shape(), reset_less=True)
         sized, second = Signal(), Signal()
-        finished, first, stalled = Signal(2), Signal(2), Signal(2)
+        finished, first, stalled = Signal(3), Signal(3), Signal(3)
         m.d.comb += [
             kernel.sizes.ready.eq(1),
             meter.first.eq(first[-1]),
             meter.stalled.eq(stalled[-1]),
             self.stalled.eq(stalled[0]),
-            meter.answered.eq(finished[0]),
+            meter.answered.eq(finished[-2]),
             result.cycles.eq(meter.cycles),
             result.stalls.eq(meter.stalls),
             result.scales.as_value().eq(scales),
             result.kernels.as_value().eq(kernels),
             queue.input.payload.eq(result),
-            queue.input.valid.eq(finished[1]),
+            queue.input.valid.eq(finished[-1]),
         ]
         wiring.connect(m, queue.output, wiring.flipped(self.results))
-        # First pixel, stall and answer reach the meter two cycles late each: it is near none of them.
+        # First pixel, stall and answer reach the meter three cycles late each: it is near none of them.
         m.d.sync += [
             first.eq(Cat(sequencer.first, first)),
             stalled.eq(Cat(sequencer.stalled, stalled)),
