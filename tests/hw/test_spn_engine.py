@@ -192,6 +192,7 @@ def test_reset_in_the_middle_of_a_map_then_a_right_answer(restarts):
         idle.append(ctx.get(dut.busy))
         await bench.send(ctx, dut.pixels, stream)
         await bench.receive(ctx, dut.results, 1, into=answers)
+        await ctx.tick()
         idle.append(ctx.get(dut.busy))
 
     async def drive(ctx):

@@ -1,11 +1,11 @@
 """Meter: how long each map took, and how much of that was waiting for the link."""
 
-from amaranth import Module, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .delay import DelayLine
-from .ram import Queue
+from .ram import Ram
 
 COUNTER_BITS = 32
 
@@ -50,21 +50,29 @@ class MapMeter(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.late = late = DelayLine(1, self.pipeline, blank=True)
-        m.submodules.starts = starts = Queue(2 * COUNTER_BITS, max(self.flights, 3))
+        # The oldest start is read all the time, and there long before its map is answered.
+        depth = max(self.flights, 2)
+        m.submodules.starts = starts = Ram(2 * COUNTER_BITS, depth)
+        tail, head = Signal(range(depth)), Signal(range(depth))
         now = Signal(COUNTER_BITS)
         stalls = Signal(COUNTER_BITS)
         late_stalls = Signal(COUNTER_BITS)
         m.d.comb += [
             late.advance.eq(1),
             late.input.eq(self.stalled),
-            starts.input.payload.eq(stalls << COUNTER_BITS | now),
-            starts.input.valid.eq(self.first),
-            starts.output.ready.eq(self.answered),
+            starts.write.addr.eq(tail),
+            starts.write.data.eq(stalls << COUNTER_BITS | now),
+            starts.write.en.eq(self.first),
+            starts.read.addr.eq(head),
+            starts.read.en.eq(1),
         ]
+        for event, pointer in ((self.first, tail), (self.answered, head)):
+            with m.If(event):
+                m.d.sync += pointer.eq(Mux(pointer == depth - 1, 0, pointer + 1))
         m.d.sync += [
             now.eq(now + 1),
-            self.cycles.eq(now - starts.output.payload[:COUNTER_BITS]),
-            self.stalls.eq(late_stalls - starts.output.payload[COUNTER_BITS:]),
+            self.cycles.eq(now - starts.read.data[:COUNTER_BITS]),
+            self.stalls.eq(late_stalls - starts.read.data[COUNTER_BITS:]),
         ]
         with m.If(self.stalled):
             m.d.sync += stalls.eq(stalls + 1)

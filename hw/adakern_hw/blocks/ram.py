@@ -1,6 +1,6 @@
 """Memories: the one block RAM that all blocks use, and a queue on top of it."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import Shape, ShapeLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory, ReadPort, WritePort
@@ -65,6 +65,10 @@ class Ram(wiring.Component):
         return m
 
 
+FEW = 8
+"""Most words of which each has a bit of its own in a `Queue`'s level."""
+
+
 class Queue(wiring.Component):
     """First in, first out.
 
@@ -100,14 +104,14 @@ class Queue(wiring.Component):
         m = Module()
         words = self.depth - 1
         m.submodules.ram = ram = Ram(self.shape, words)
-        level = Signal(range(words + 1))
         tail, head = Signal(range(words)), Signal(range(words))
         stored, fetched = Signal(), Signal()
+        some, full = self._level(m, words, stored, fetched)
         m.d.comb += [
-            self.input.ready.eq(level != words),
+            self.input.ready.eq(~full),
             stored.eq(self.input.valid & self.input.ready),
-            fetched.eq((level != 0) & (~self.output.valid | self.output.ready)),
-            self.empty.eq((level == 0) & ~self.output.valid),
+            fetched.eq(some & (~self.output.valid | self.output.ready)),
+            self.empty.eq(~some & ~self.output.valid),
             ram.write.addr.eq(tail),
             ram.write.data.eq(self.input.payload),
             ram.write.en.eq(stored),
@@ -115,7 +119,6 @@ class Queue(wiring.Component):
             ram.read.en.eq(fetched),
             self.output.payload.eq(ram.read.data),
         ]
-        m.d.sync += level.eq(level + stored - fetched)
         with m.If(stored):
             m.d.sync += tail.eq(Mux(tail == words - 1, 0, tail + 1))
         with m.If(fetched):
@@ -123,3 +126,17 @@ class Queue(wiring.Component):
         with m.Elif(self.output.ready):
             m.d.sync += self.output.valid.eq(0)
         return m
+
+    def _level(self, m: Module, words: int, stored: Signal, fetched: Signal) -> tuple[Value, Value]:
+        """Whether the memory holds a word, and whether it is full."""
+        if words > FEW:
+            level = Signal(range(words + 1))
+            m.d.sync += level.eq(level + stored - fetched)
+            return level != 0, level == words
+        # A bit for each word held: quicker than a count, which takes a comparison behind an addition.
+        filled = Signal(words)
+        with m.If(stored & ~fetched):
+            m.d.sync += filled.eq(Cat(Const(1, 1), filled))
+        with m.Elif(fetched & ~stored):
+            m.d.sync += filled.eq(filled >> 1)
+        return filled[0], filled[-1]

@@ -117,10 +117,11 @@ class Sequencer(wiring.Component):
         # What is asked of ``columns_after``, which is too wide to be compared in the cycle that asks.
         last_column, long = Signal(), Signal(reset_less=True)
         after = Signal(range(radius + 1), reset_less=True)
-        last_row, last = Signal(), Signal()
-        m.d.comb += [last_row.eq(row == height - 1), last.eq(last_row & last_column)]
+        last_row, last = Signal(init=height == 1), Signal()
+        m.d.comb += last.eq(last_row & last_column)
         with m.If(accepted):
             m.d.sync += [begun.eq(1), row.eq(Mux(last_row, 0, row + 1))]
+            m.d.sync += last_row.eq(Const(1) if height == 1 else row == height - 2)
             with m.If(last_row):
                 m.d.sync += [
                     before.eq(Mux(before == radius, radius, before + 1)),

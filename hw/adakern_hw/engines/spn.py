@@ -57,7 +57,7 @@ class SpnEngine(wiring.Component):
     results : Out(stream of RESULT_LAYOUT)
         One per job, in order.
     busy : Out(1)
-        From accepting a job until its result is taken.
+        From accepting a job until two cycles after its result is taken.
     stalled : Out(1)
         A pixel was due in the middle of a map in the cycle before, and not there.
     restart : In(1)
@@ -205,9 +205,16 @@ class SpnEngine(wiring.Component):
             for register, value in ((scales, size.scale), (kernels, size.kernel)):
                 m.d.sync += register.eq((register >> len(value)) | (value << (len(register) - len(value))))
 
+        # The next job is accepted two cycles after this one at the earliest, so the count may lag by one.
         under_way = Signal(range(self.flights + 1))
-        accepted = self.jobs.valid & self.jobs.ready
-        returned = self.results.valid & self.results.ready
-        m.d.comb += [sequencer.room.eq(under_way != self.flights), self.busy.eq(under_way != 0)]
-        m.d.sync += under_way.eq(under_way + accepted - returned)
-        return first, stalled, sized, second, finished, under_way
+        accepted, returned = Signal(), Signal()
+        m.d.comb += [
+            sequencer.room.eq(under_way != self.flights),
+            self.busy.eq((under_way != 0) | accepted),
+        ]
+        m.d.sync += [
+            accepted.eq(self.jobs.valid & self.jobs.ready),
+            returned.eq(self.results.valid & self.results.ready),
+            under_way.eq(under_way + accepted - returned),
+        ]
+        return accepted, returned, first, stalled, sized, second, finished, under_way
