@@ -65,7 +65,9 @@ class Order:
 
     def device(self) -> UartTop:
         """The accelerator with the multipliers of the part."""
-        engine: wiring.Component = SpnEngine(self.shape, self.folds, self.board.rows(self.shape, self.folds))
+        engine: wiring.Component = SpnEngine(
+            self.shape, self.folds, self.board.placed_rows(self.shape, self.folds)
+        )
         clocks = self.clocks
         if clocks.second_div is not None:
             engine = EngineCrossing(engine)

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 
 from adakern_spec.network import Fold, SpnShape
 
-from .blocks.ram import SYNTHESIS
+from .blocks.hints import SYNTHESIS
 from .boards.board import FAMILIES, Family
 from .engines.spn import SpnEngine
 from .synthesis import to_rtlil

@@ -120,17 +120,14 @@ def read_clocks(report: Mapping[str, Any]) -> tuple[Clock, ...]:
 
 def read_timing(report: Mapping[str, Any]) -> Timing:
     """Timing of the clock with the least slack in nextpnr's JSON report."""
-    return min((_clock(report, clock) for clock in report["fmax"]), key=lambda timing: timing.slack)
-
-
-def _clock(report: Mapping[str, Any], clock: str) -> Timing:
-    limits = report["fmax"][clock]
+    clocks = report["fmax"]
+    name = min(clocks, key=lambda name: 1 / clocks[name]["constraint"] - 1 / clocks[name]["achieved"])
     path = next(
         path["path"]
         for path in report["critical_paths"]
-        if path["from"].endswith(clock) and path["to"].endswith(clock)
+        if path["from"].endswith(name) and path["to"].endswith(name)
     )
-    return Timing(limits["constraint"], limits["achieved"], _path(path))
+    return Timing(clocks[name]["constraint"], clocks[name]["achieved"], _path(path))
 
 
 def _path(steps: Sequence[Mapping[str, Any]]) -> TimingPath:

@@ -29,14 +29,14 @@ def test_sites_are_as_many_as_the_part_has_and_ordered(board):
 def test_every_block_of_a_design_has_a_site_of_its_own(board):
     for shape in (REFERENCE, SpnShape((4, 2)), SpnShape(weight_bits=4)):
         folds = board.folds(shape)
-        sites = [site for row in board.rows(shape, folds) for site in getattr(row, "SITES", ())]
+        sites = [site for row in board.placed_rows(shape, folds) for site in getattr(row, "SITES", ())]
         assert len(sites) == len(set(sites)) == board.dsps(shape, folds)
 
 
 def test_rows_of_a_stage_lie_together():
     """The lanes of a channel within one line; a stage of 64 blocks within half the width of the part."""
     board = find_board("ulx3s-85f")
-    rows = board.rows(REFERENCE, (Fold(8, 8), Fold(8, 8), Fold(2, 8)))
+    rows = board.placed_rows(REFERENCE, (Fold(8, 8), Fold(8, 8), Fold(2, 8)))
     for row in rows:
         for start in range(0, len(row.SITES), 8):
             lanes = row.SITES[start : start + 8]

@@ -192,16 +192,18 @@ class ConvStage(wiring.Component):
         m.d.comb += [sink.eq(word) for sink, word in zip(requantiser.sums, macs.sums, strict=True)]
         m.d.comb += requantiser.done.eq(macs.done)
 
-        moved = Signal()
-        m.d.sync += moved.eq(window.load)
-        m.d.comb += [tags.input.payload.eq(window.centre), tags.input.valid.eq(moved)]
+        # Tags are in no hurry: their values take far longer.
+        moved, arrived = Signal(), Signal()
+        centre = Signal.like(window.centre, reset_less=True)
+        m.d.sync += [moved.eq(window.load), arrived.eq(moved), centre.eq(window.centre)]
+        m.d.comb += [tags.input.payload.eq(centre), tags.input.valid.eq(arrived)]
         m.d.comb += [queue.input.payload.eq(requantiser.values), queue.input.valid.eq(requantiser.valid)]
         self._outputs(m, tags, queue)
         accepted = Signal()
         state = self._admission(m, accepted)
         m.d.comb += window.push.eq(accepted)
         with m.If(restart):
-            m.d.sync += [register.eq(register.init) for register in (moved, *state)]
+            m.d.sync += [register.eq(register.init) for register in (moved, arrived, *state)]
         return m
 
     def _admission(self, m: Module, accepted: Signal) -> tuple[Signal, ...]:

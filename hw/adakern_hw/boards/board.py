@@ -152,12 +152,11 @@ class Board:
             if shape.weight_bits == LogicMultiplierRow.BITS:
                 rows[index] = LogicMultiplierRow
                 spare -= products
-        return tuple(self._placed(rows, shape, folds))
+        return tuple(rows)
 
-    def _placed(
-        self, rows: list[type[MultiplierRow]], shape: SpnShape, folds: tuple[Fold, ...]
-    ) -> list[type[MultiplierRow]]:
-        """The rows with their blocks at places of the part, if those are known and enough."""
+    def placed_rows(self, shape: SpnShape, folds: tuple[Fold, ...]) -> tuple[type[MultiplierRow], ...]:
+        """`rows` with their blocks at places of the part, if those are known and enough."""
+        rows = self.rows(shape, folds)
         blocks = _blocks(rows, shape, folds)
         if not sum(map(len, self.dsp_sites)) >= blocks > 0:
             return rows
@@ -169,12 +168,12 @@ class Board:
             fold.simd for fold, count in zip(folds, counts, strict=True) for _ in range(count // fold.simd)
         ]
         sites = iter(place_rows(self.dsp_sites, lanes))
-        return [
+        return tuple(
             row.at(tuple(site for _ in range(count // fold.simd) for site in next(sites)))
             if issubclass(row, Ecp5MultiplierRow)
             else row
             for row, fold, count in zip(rows, folds, counts, strict=True)
-        ]
+        )
 
     def dsps(self, shape: SpnShape, folds: tuple[Fold, ...]) -> int:
         """DSP blocks that the multipliers of ``folds`` take; different stages share none."""
