@@ -17,7 +17,7 @@ from adakern_spec.network import Fold, SpnShape
 
 from .blocks.hints import SYNTHESIS
 from .boards.board import Board, BoardError, Family
-from .boards.clocks import ClockGenerator
+from .boards.clocks import ClockGenerator, sync_frequency
 from .boards.pll import Ecp5Pll, Pll
 from .engines.crossing import ENGINE, EngineCrossing
 from .engines.spn import SpnEngine
@@ -56,27 +56,30 @@ class Order:
         return round(self.pll.output)
 
     @property
-    def clocks(self) -> ClockGenerator:
-        """The PLL, with a second clock for the link if the engine's is too fast for it."""
+    def second_div(self) -> int | None:
+        """Divider of the PLL's second output, the link's clock if the engine's is too fast for it."""
         pll, limit = self.pll, self.board.family.link_limit
         if limit is None or pll.output <= limit or not isinstance(pll, Ecp5Pll):
-            return ClockGenerator(pll)
-        return ClockGenerator(pll, pll.second_div(limit))
+            return None
+        return pll.second_div(limit)
+
+    def clocks(self) -> ClockGenerator:
+        """The PLL with its outputs."""
+        return ClockGenerator(self.pll, self.second_div)
 
     def device(self) -> UartTop:
         """The accelerator with the multipliers of the part."""
         engine: wiring.Component = SpnEngine(
             self.shape, self.folds, self.board.placed_rows(self.shape, self.folds)
         )
-        clocks = self.clocks
-        if clocks.second_div is not None:
+        if self.second_div is not None:
             engine = EngineCrossing(engine)
         return UartTop(
             self.shape,
             self.folds,
             self.clock_hz,
             self.board.baud,
-            link_clock_hz=round(clocks.frequency),
+            link_clock_hz=round(sync_frequency(self.pll, self.second_div)),
             engine=engine,
         )
 
@@ -149,7 +152,7 @@ def prepare(order: Order) -> Sources:
             board.name,
             f"use at most {sum(fold.multipliers for fold in board.folds(order.shape))} multipliers",
         )
-    return write_sources(board, order.clocks, order.device())
+    return write_sources(board, order.clocks(), order.device())
 
 
 def write_sources(board: Board, clocks: ClockGenerator, device: wiring.Component) -> Sources:

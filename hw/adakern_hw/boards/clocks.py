@@ -13,6 +13,11 @@ RESET_SECONDS = 20e-6
 """iCE40 block RAMs read as zeros for about 3 µs after configuration: stay in reset well beyond."""
 
 
+def sync_frequency(pll: Pll, second_div: int | None) -> Fraction:
+    """Clock of ``sync`` in Hz: the PLL's output, or that of its VCO behind the second divider."""
+    return pll.output if second_div is None else pll.vco / second_div
+
+
 class ClockGenerator(wiring.Component):
     """Drives the clock domains of its parent from the platform's default clock.
 
@@ -32,11 +37,6 @@ class ClockGenerator(wiring.Component):
         self.second_div = second_div
         super().__init__({})
 
-    @property
-    def frequency(self) -> Fraction:
-        """Clock of ``sync`` in Hz."""
-        return self.pll.output if self.second_div is None else self.pll.vco / self.second_div
-
     def elaborate(self, platform):
         m = Module()
         m.domains.start = ClockDomain("start", reset_less=True, local=True)
@@ -46,7 +46,7 @@ class ClockGenerator(wiring.Component):
             self._ecp5(m, self.pll, pin, locked)
         else:
             self._ice40(m, self.pll, pin, locked)
-        wait = int(RESET_SECONDS * self.frequency)
+        wait = int(RESET_SECONDS * sync_frequency(self.pll, self.second_div))
         timer = Signal(range(wait + 1))
         m.submodules.lock = FFSynchronizer(locked, settled, o_domain="start")
         m.d.comb += [ClockSignal("start").eq(ClockSignal("sync"))]
