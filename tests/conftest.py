@@ -132,4 +132,4 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
     yield mount
     for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
