@@ -117,8 +117,8 @@ AVERAGE_LATENCY = 3 + MEAN.bits + SERIAL_OVERHEAD
 SCALE_LATENCY = MEAN.bits + SERIAL_OVERHEAD + ROUND_SHIFT_LATENCY + 4
 """From a mean to its scale: multiplication, rounding shift, its end, offset, comparison, clamp."""
 
-KERNEL_LATENCY = 1 + BASE.bits + SERIAL_OVERHEAD + 2
-"""From a scale to its kernel size: multiplication, rounding, clamp."""
+KERNEL_LATENCY = 1 + BASE.bits + SERIAL_OVERHEAD + 3
+"""From a scale to its kernel size: multiplication, rounding, comparison, clamp."""
 
 
 def head_latency(shape: SpnShape) -> int:

@@ -36,6 +36,9 @@ class SerialRequantiser(wiring.Component):
     valid : Out(1)
     """
 
+    REACH = 8
+    """Bits of a sum that one copy of the slot's number chooses."""
+
     def __init__(self, shape: ConvShape, fold: Fold) -> None:
         self.shape = shape
         self.fold = fold
@@ -83,7 +86,7 @@ class SerialRequantiser(wiring.Component):
                 sum_shape(self.shape), self.shape.output_format
             )
             value = Signal(sum_shape(self.shape), name=f"sum_{lane}", reset_less=True)
-            m.d.sync += value.eq(Array(held[lane :: self.lanes])[slot])
+            self._choose(m, value, held[lane :: self.lanes], active)
             m.d.comb += [
                 requantise.sum.eq(value),
                 requantise.bias.eq(store.records[lane].bias),
@@ -100,6 +103,15 @@ class SerialRequantiser(wiring.Component):
             m.d.sync += values.as_value().eq(Cat(values.as_value()[len(Cat(results)) :], results))
         m.d.comb += [self.values.eq(values), self.valid.eq(finished[-1])]
         return m
+
+    def _choose(self, m: Module, value: Signal, sums: list[Signal], active: Signal) -> None:
+        """Each of ``sums`` in its slot. Every few bits have a copy of the slot's number near them."""
+        for first in range(0, len(value), self.REACH):
+            slot = Signal(range(self.slots), name=f"slot_{value.name}_{first}", attrs={COPY: 1})
+            with m.If(active):
+                m.d.sync += slot.eq(Mux(slot == self.slots - 1, 0, slot + 1))
+            bits = [total[first : first + self.REACH] for total in sums]
+            m.d.sync += value[first : first + self.REACH].eq(Array(bits)[slot])
 
 
 class ConvStage(wiring.Component):

@@ -19,7 +19,7 @@ from adakern_spec.numbers import (
 )
 from adakern_spec.parameters import DIRECTION_FIELDS, DIRECTIONS, HEAD_FIELDS
 
-from ..fixed import clamp, shape_of
+from ..fixed import shape_of
 from .parameters import BYTES, RecordStore
 from .pixels import pixel_layout
 from .rounding import RoundShift
@@ -214,6 +214,7 @@ class KernelSize(wiring.Component):
         scale = Signal(shape_of(SCALE), reset_less=True)
         rounded = Signal(multiplier.product.width - KERNEL_SHIFT + 1, reset_less=True)
         kernel = Signal(shape_of(KERNEL), reset_less=True)
+        below, above = Signal(reset_less=True), Signal(reset_less=True)
         half = 1 << (KERNEL_SHIFT - 1)
         m.d.comb += [
             store.address.eq(direction),
@@ -235,9 +236,12 @@ class KernelSize(wiring.Component):
                 m.d.comb += multiplier.products.ready.eq(1)
                 m.d.sync += rounded.eq((multiplier.products.payload + half) >> KERNEL_SHIFT)
                 with m.If(multiplier.products.valid):
-                    m.next = "CLAMP"
+                    m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.sync += [below.eq(rounded < record.k_min), above.eq(rounded > record.k_max)]
+                m.next = "CLAMP"
             with m.State("CLAMP"):
-                m.d.sync += kernel.eq(clamp(rounded, record.k_min, record.k_max))
+                m.d.sync += kernel.eq(Mux(below, record.k_min, Mux(above, record.k_max, rounded)))
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += self.sizes.valid.eq(1)

@@ -112,7 +112,7 @@ class Window(wiring.Component):
 class RegisterWindow(Window):
     """K-1 columns in delay lines, K × K pixels in registers, of which each step selects."""
 
-    REACH = 2
+    REACH = 1
     """Elements that one copy of the step selects."""
 
     def _select(self, m: Module, masks: Signal) -> tuple[Value, Value]:

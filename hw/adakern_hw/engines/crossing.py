@@ -6,6 +6,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from ..blocks.hints import COPY
+
 ENGINE = "engine"
 """Clock domain of an engine behind an `EngineCrossing`; without a reset."""
 
@@ -59,18 +61,22 @@ class StreamCrossing(wiring.Component):
         m.submodules.there = FFSynchronizer(sent, arrived, o_domain=self.read)
         m.submodules.back = FFSynchronizer(taken, acknowledged, o_domain=self.write)
 
-        with m.If(self.input.valid & self.input.ready):
-            m.d[self.write] += [held.eq(self.input.payload), sent.eq(~sent), self.input.ready.eq(0)]
+        # Each handshake has a register for the neighbour and one for here: they may be far apart.
+        free, offered = Signal(attrs={COPY: 1}), Signal(attrs={COPY: 1})
+        m.d.comb += self.input.ready.eq(offered)
+        with m.If(self.input.valid & free):
+            m.d[self.write] += [held.eq(self.input.payload), sent.eq(~sent), free.eq(0), offered.eq(0)]
         with m.Else():
-            m.d[self.write] += self.input.ready.eq(sent == acknowledged)
+            m.d[self.write] += [free.eq(sent == acknowledged), offered.eq(sent == acknowledged)]
 
-        m.d.comb += self.output.payload.eq(payload)
+        full, valid = Signal(attrs={COPY: 1}), Signal(attrs={COPY: 1})
+        m.d.comb += [self.output.payload.eq(payload), self.output.valid.eq(valid)]
         with m.If(self.output.ready):
-            m.d[self.read] += self.output.valid.eq(0)
+            m.d[self.read] += [full.eq(0), valid.eq(0)]
         fetch = Signal()
-        m.d[self.read] += fetch.eq((arrived != taken) & ~self.output.valid & ~fetch)
+        m.d[self.read] += fetch.eq((arrived != taken) & ~full & ~fetch)
         with m.If(fetch):
-            m.d[self.read] += [payload.eq(held), self.output.valid.eq(1), taken.eq(~taken)]
+            m.d[self.read] += [payload.eq(held), full.eq(1), valid.eq(1), taken.eq(~taken)]
         return m
 
 
