@@ -119,7 +119,12 @@ class Sequencer(wiring.Component):
         after = Signal(range(radius + 1), reset_less=True)
         last_row, last = Signal(init=height == 1), Signal()
         m.d.comb += last.eq(last_row & last_column)
-        with m.If(accepted):
+        # Nothing is decided in the cycle after a pixel, unless there is a pixel in every cycle.
+        counted: Signal = accepted
+        if pace(self.shape, self.folds) > 1:
+            counted = Signal()
+            m.d.sync += counted.eq(accepted)
+        with m.If(counted):
             m.d.sync += [begun.eq(1), row.eq(Mux(last_row, 0, row + 1))]
             m.d.sync += last_row.eq(Const(1) if height == 1 else row == height - 2)
             with m.If(last_row):
@@ -131,7 +136,7 @@ class Sequencer(wiring.Component):
                 ]
             with m.If(last):
                 m.d.sync += [loaded.eq(0), begun.eq(0)]
-        with m.If(~loaded | (accepted & last)), m.If(ahead):
+        with m.If(~loaded | (counted & last)), m.If(ahead):
             m.d.sync += [
                 ahead.eq(0),
                 loaded.eq(1),

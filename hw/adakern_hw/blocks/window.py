@@ -164,10 +164,9 @@ class RegisterWindow(Window):
                 m.d.comb += [line.advance.eq(self._load(m, f"line_{back}")), line.input.eq(newest)]
                 newest = line.output
             value = newest
-            load = self._load(m, f"column_{back}")
             for up in range(kernel):
                 register = Signal(word, name=f"pixel_{back}_{up}", reset_less=True)
-                with m.If(load):
+                with m.If(self._load(m, f"pixel_{back}_{up}")):
                     m.d.sync += register.eq(value)
                 value = register
                 positions[(kernel - 1 - back) * kernel + kernel - 1 - up] = register
