@@ -124,7 +124,7 @@ def test_sums_of_windows_come_when_published(shape, fold, row):
 
     async def watch(ctx):
         while len(dones) < len(windows) * fold.groups(shape):
-            if ctx.get(dut.done):
+            if ctx.get(dut.done[0]):
                 dones.append(bench.cycle)
                 sums.extend(plain(ctx.get(total)) for total in dut.sums)
             await ctx.tick()

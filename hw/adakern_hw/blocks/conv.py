@@ -28,7 +28,7 @@ class SerialRequantiser(wiring.Component):
     Members
     -------
     sums : In(sum).array(pe)
-    done : In(1)
+    done : In(1).array(pe)
     channels : In(byte stream)
         Bias and shift of each output channel.
     values : Out(values of a pixel)
@@ -48,7 +48,7 @@ class SerialRequantiser(wiring.Component):
         super().__init__(
             {
                 "sums": In(sum_shape(shape)).array(fold.pe),
-                "done": In(1),
+                "done": In(1).array(fold.pe),
                 "channels": In(BYTES),
                 "values": Out(self.layout),
                 "valid": Out(1),
@@ -76,9 +76,11 @@ class SerialRequantiser(wiring.Component):
                 turn.eq(Mux(last_turn, 0, turn + 1)),
                 active.eq(~last_slot),
             ]
-        with m.If(self.done):
+        with m.If(self.done[0]):
             m.d.sync += active.eq(1)
-            m.d.sync += [register.eq(total) for register, total in zip(held, self.sums, strict=True)]
+        for register, total, done in zip(held, self.sums, self.done, strict=True):
+            with m.If(done):
+                m.d.sync += register.eq(total)
 
         results = []
         for lane in range(self.lanes):
@@ -201,8 +203,8 @@ class ConvStage(wiring.Component):
             macs.load.eq(window.load),
             macs.lanes.eq(window.lanes),
         ]
-        m.d.comb += [sink.eq(word) for sink, word in zip(requantiser.sums, macs.sums, strict=True)]
-        m.d.comb += requantiser.done.eq(macs.done)
+        for sinks, sources in ((requantiser.sums, macs.sums), (requantiser.done, macs.done)):
+            m.d.comb += [sink.eq(source) for sink, source in zip(sinks, sources, strict=True)]
 
         # Tags are in no hurry: their values take far longer.
         moved, arrived = Signal(), Signal()

@@ -11,6 +11,7 @@ from adakern_spec.numbers import ACTIVATION_BITS
 
 from ..fixed import shape_for, shape_of
 from .broadcast import broadcast
+from .hints import COPY
 from .multiplier import AdderTree, MultiplierRow, add
 from .parameters import BYTES, WeightStore
 
@@ -46,7 +47,8 @@ class MacArray(wiring.Component):
     weights : In(byte stream)
     sums : Out(sum).array(pe)
         Of one group, channel by channel, while ``done`` is 1.
-    done : Out(1)
+    done : Out(1).array(pe)
+        One for each channel, all the same.
     """
 
     def __init__(self, shape: ConvShape, fold: Fold, multiplier: type[MultiplierRow] = MultiplierRow) -> None:
@@ -61,7 +63,7 @@ class MacArray(wiring.Component):
                 "lanes": In(fold.simd * ACTIVATION_BITS),
                 "weights": In(BYTES),
                 "sums": Out(sum_shape(shape)).array(fold.pe),
-                "done": Out(1),
+                "done": Out(1).array(fold.pe),
             }
         )
 
@@ -101,13 +103,14 @@ class MacArray(wiring.Component):
         copies = self.copies
         start = self._delayed(m, "first", active & (step == 0), latency - ranks)
         firsts = broadcast(m, "first", start, fold.pe, copies)
-        last = self._delayed(m, "last", active & last_step, latency + 1)
+        last = self._delayed(m, "last", active & last_step, latency)
         for index, (total, carry) in enumerate(sums):
             accumulator = Signal(sum_shape(self.shape), name=f"accumulator_{index}", reset_less=True)
             first = firsts[index * copies // fold.pe]
             m.d.sync += accumulator.eq(add(Mux(first, 0, accumulator), total, carry))
-            m.d.comb += self.sums[index].eq(accumulator)
-        m.d.comb += self.done.eq(last)
+            done = Signal(name=f"done_{index}", attrs={COPY: 1})
+            m.d.sync += done.eq(last)
+            m.d.comb += [self.sums[index].eq(accumulator), self.done[index].eq(done)]
         return m
 
     def _delayed(self, m: Module, name: str, flag, cycles: int) -> Signal:

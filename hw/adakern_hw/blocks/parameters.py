@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from adakern_spec.network import ConvShape, Fold
 from adakern_spec.parameters import Field, record_size
 
+from .hints import COPY
 from .ram import Ram
 
 BYTES = stream.Signature(unsigned(8))
@@ -200,11 +201,9 @@ class WeightStore(wiring.Component):
         base = Signal(range(self.depth))
         step = Signal(range(steps))
         lane = Signal(fold.pe, init=1)
-        address = Signal(range(self.depth), reset_less=True)
         word = Signal(self.word, reset_less=True)
         enable = Signal(fold.pe)
         m.d.sync += [
-            address.eq(base + step),
             word.eq(packer.word),
             enable.eq(Mux(packer.valid, lane, 0)),
         ]
@@ -217,6 +216,8 @@ class WeightStore(wiring.Component):
         for index in range(fold.pe):
             m.submodules[f"memory_{index}"] = memory = Ram(self.word, self.depth)
             write, read = memory.write, memory.read
+            address = Signal(range(self.depth), name=f"address_{index}", reset_less=True, attrs={COPY: 1})
+            m.d.sync += address.eq(base + step)
             m.d.comb += [
                 write.addr.eq(address),
                 write.data.eq(word),

@@ -1,6 +1,6 @@
 """Windows: K × K neighbourhoods of a length-major pixel stream (design part 2)."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -110,10 +110,10 @@ class Window(wiring.Component):
 
 
 class RegisterWindow(Window):
-    """K-1 columns in delay lines, K × K pixels in registers, of which each step selects."""
+    """K-1 columns in delay lines, K × K pixels in registers, and a copy that shifts by ``simd`` in each step.
 
-    REACH = 1
-    """Elements that one copy of the step selects."""
+    Selecting the elements of a step instead would take a tree of multiplexers with the step at every leaf.
+    """
 
     def _select(self, m: Module, masks: Signal) -> tuple[Value, Value]:
         simd, channels = self.fold.simd, self.shape.in_channels
@@ -122,26 +122,16 @@ class RegisterWindow(Window):
         inside = Array([Cat(masks[e // channels] for e in range(start, end)) for start, end in ends])
         mask = Signal(simd, reset_less=True)
         m.d.sync += mask.eq(inside[self.step])
-        parts = []
-        for first in range(0, simd, self.REACH):
-            step = self._step(m, first)
-            last = min(first + self.REACH, simd)
-            part = Signal((last - first) * ACTIVATION_BITS, name=f"selected_{first}", reset_less=True)
-            elements = Array(
-                [window[(s + first) * ACTIVATION_BITS : (s + last) * ACTIVATION_BITS] for s, _ in ends]
+        following: Value = Const(0, simd * ACTIVATION_BITS)
+        for place, (start, end) in reversed(list(enumerate(ends))):
+            first = Signal(name=f"first_{place}", attrs={COPY: 1})
+            m.d.sync += first.eq(self.load | (self.step == self.steps - 1))
+            part = Signal(simd * ACTIVATION_BITS, name=f"part_{place}", reset_less=True)
+            m.d.sync += part.eq(
+                Mux(first, window[start * ACTIVATION_BITS : end * ACTIVATION_BITS], following)
             )
-            m.d.sync += part.eq(elements[step])
-            parts.append(part)
-        return Cat(parts), mask
-
-    def _step(self, m: Module, place: int) -> Signal:
-        """A copy of ``step``, near the elements that it selects."""
-        step = Signal.like(self.step, name=f"step_{place}", reset_less=True, attrs={COPY: 1})
-        with m.If(self._load(m, f"step_{place}") | (step == self.steps - 1)):
-            m.d.sync += step.eq(0)
-        with m.Else():
-            m.d.sync += step.eq(step + 1)
-        return step
+            following = part
+        return following, mask
 
     def _load(self, m: Module, place: str) -> Signal:
         """A copy of ``load``, near what it moves."""
