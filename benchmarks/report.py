@@ -11,6 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from markdown import table
+from report_bitstreams import bitstreams, peers
+
 from adakern.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
@@ -24,12 +27,6 @@ Written by `python benchmarks/report.py` from `benchmarks/results/`; do not edit
 8→8→8→2 channels, 3×3, map 8×16×128, 8 bit, 2.65 M multiply-accumulates. Cycles are counted by the
 gateware and do not depend on the machine; seconds do, and the load of the machine is given beside them.
 """
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown table, all columns but the first to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
 def engine(result: Result) -> str:
@@ -162,30 +159,13 @@ def resources(result: Result) -> str:
     return "## Resources after synthesis\n\n" + note + table(["block", "family", *kinds], rows)
 
 
-PEERS = """## Peers
-
-The reference network elsewhere, measured on one core of an idle two-core x86-64 Xeon with AVX512-VNNI.
-
-| peer | figure |
-| --- | ---: |
-| PyTorch 2.13 eager, float, batch 1 / 64 | 171 / 269 µs per map |
-| ONNX Runtime 1.31, float, batch 1 / 64 | 143 / 177 µs per map |
-| hand-written AVX512-VNNI | 12.5 to 20 µs per map |
-| hls4ml 1.3.0 C++ bit-true emulation | 12.4 maps/s, 218 s to build |
-| NNgen 1.3.4, 144 multipliers | 64,641 cycles per map, utilisation 28.5% |
-| NNgen 1.3.4, 9 multipliers | 360,993 cycles per map; 74,595 LUT4, does not fit an LFE5U-85F |
-
-We claim no general advantage over a CPU: a good vector kernel is ahead of the engine's 18,432 cycles at
-any clock an ECP5 reaches. What the engine offers is a fixed latency, no host in the loop, and the price
-of the part.
-"""
-
 SECTIONS: dict[str, Callable[[Result], str]] = {
     "engine": engine,
     "four_bits": four_bits,
     "verilator": verilator,
     "emulator": emulator,
     "openvaccine": openvaccine,
+    "bitstreams": bitstreams,
     "resources": resources,
 }
 
@@ -198,7 +178,7 @@ def main() -> None:
         if path.exists():
             result = json.loads(path.read_text())
             parts.append(f"{section(result)}\n    {result['command']}\n")
-    parts.append(PEERS)
+    parts.append(peers(json.loads((RESULTS / "bitstreams.json").read_text())))
     write_atomically(DOCUMENT, lambda path: path.write_text("\n".join(parts)))
     print(f"wrote {DOCUMENT.relative_to(Path.cwd())}")
 

@@ -25,7 +25,7 @@ from .report.build_page import build_page
 CACHE = "bitstreams"
 BITSTREAM, REPORT = "bitstream", "report.json"
 REPORT_SUFFIX, PAGE_SUFFIX = ".json", ".html"
-REPORT_LAYOUT = "3"
+REPORT_LAYOUT = "4"
 """Counts what the cached reports say: one of another layout is not read."""
 
 HEADER_SIZE = 256

@@ -30,6 +30,7 @@ def sha256(content):
 
 
 CLOCKS = (Clock("clock.fast", 100.0, 125.0), Clock("clock.slow", 20.0, 30.0))
+UTILISATION = {site: {"used": 3, "available": 9} for site in BOARD.family.sites.values()}
 FLOORPLAN = Floorplan("lfe5u_25f", DIES["lfe5u_25f"], False, 16, (Tile(4, 7, "logic", {"engine": 12}),))
 
 
@@ -54,7 +55,7 @@ def tools(monkeypatch, tmp_path):
         path.write_bytes(CONTENT)
         return Bitstream(
             path,
-            Placement(seeds, TIMING, {}, CLOCKS),
+            Placement(seeds, TIMING, UTILISATION, CLOCKS),
             {"": COUNTS, "engine": COUNTS},
             {"synthesis": 1.0},
             Hierarchy(["engine"]),
@@ -253,6 +254,12 @@ class TestProgram:
     def test_missing_file(self, cli, loader, tmp_path):
         error = cli("program", tmp_path / "none.bit", "--board", "icepi-zero").error
         assert "none.bit: cannot be read" in error
+
+
+def test_report_has_what_was_packed(tools):
+    shape = SpnShape((2, 2, 1), height=4, max_length=32)
+    resources = bitstreams.build_bitstream(shape, BOARD, 5, status=lambda *_: None).report["resources"]
+    assert resources["used"] == {"luts": 3, "registers": 7, "dsps": 3, "block_rams": 3}
 
 
 def test_boards_lists_what_each_has(cli):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from adakern_hw.bitstream import Bitstream, Order, Sources
+from adakern_hw.footprint import read_footprint
 from adakern_spec import cycles
 from adakern_spec.network import REFERENCE_LENGTH, Fold, SpnShape
 
@@ -49,6 +50,7 @@ def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
         "resources": {
             "total": made.modules[""],
             "capacity": vars(board.capacity),
+            "used": read_footprint(board.family, placement.utilisation, made.modules[""]).to_json(),
             "estimate": {"dsps": board.dsps(order.shape, order.folds)},
         },
         "modules": {module: counts for module, counts in made.modules.items() if module},

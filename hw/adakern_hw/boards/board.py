@@ -1,6 +1,6 @@
 """What a board and its FPGA offer to a build."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from amaranth.build import Platform
@@ -26,7 +26,8 @@ class Family:
     ``synthesis`` are options of the Yosys command that Amaranth's platform writes, ``routing`` nextpnr's
     options beside the part, ``routed`` the one that names its result. ``constraints`` and ``product``
     are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
-    bitstream of the family has near its start. ``least`` are the logic cells that the smallest network
+    bitstream of the family has near its start. ``sites`` are nextpnr's names for what a footprint
+    counts. ``least`` are the logic cells that the smallest network
     takes with its link, 0 if every part has far more. ``windows_in_memory``: the parts have no room for
     windows in registers, nor for many accumulators. ``link_limit`` is the fastest clock in Hz that the link
     is run at; an engine with a faster one gets it for itself.
@@ -44,6 +45,7 @@ class Family:
     constraints: str
     product: str
     preamble: bytes
+    sites: Mapping[str, str]
     least: int = 0
     windows_in_memory: bool = False
     link_limit: int | None = None
@@ -63,6 +65,7 @@ ECP5 = Family(
     constraints=".lpf",
     product=".bit",
     preamble=bytes.fromhex("bdb3"),
+    sites={"luts": "TRELLIS_COMB", "dsps": "MULT18X18D", "block_rams": "DP16KD"},
     # A block RAM without its output register takes 5.8 ns from clock to output.
     link_limit=62_500_000,
 )
@@ -79,6 +82,7 @@ ICE40 = Family(
     constraints=".pcf",
     product=".bin",
     preamble=bytes.fromhex("7eaa997e"),
+    sites={"luts": "ICESTORM_LC", "dsps": "ICESTORM_DSP", "block_rams": "ICESTORM_RAM"},
     # One channel, one stage: nextpnr-ice40 0.11.1 packs 5,129 look-up tables and 4,765 registers into these.
     least=8_085,
     windows_in_memory=True,
