@@ -33,8 +33,8 @@ class Asked:
 
 
 BUILDS = {
-    "ulx3s-85f": Asked("ulx3s-85f", 144, 100.0),
-    "ulx3s-85f-4bit": Asked("ulx3s-85f", None, 100.0, weight_bits=4),
+    "ulx3s-85f": Asked("ulx3s-85f", 144, 150.0),
+    "ulx3s-85f-4bit": Asked("ulx3s-85f", None, 150.0, weight_bits=4),
     "icepi-zero": Asked("icepi-zero", 9, 62.5),
     "icebreaker": Asked("icebreaker", None, 20.25),
 }
