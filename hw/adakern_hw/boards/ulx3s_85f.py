@@ -13,7 +13,7 @@ ULX3S_85F = Board(
     device=("--85k", "--package", "CABGA381", "--speed", "6"),
     capacity=Capacity(luts=83_640, dsps=156, block_rams=208),
     oscillator=25_000_000,
-    clock=62_500_000,
+    clock=125_000_000,
     baud=3_000_000,
     loader="ulx3s",
     identity=ECP5_VERIFY_ID + bytes.fromhex("41113043"),
