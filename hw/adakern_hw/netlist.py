@@ -8,6 +8,8 @@ from amaranth.lib import wiring
 from adakern_spec.network import Fold, SpnShape
 
 from .blocks.hints import SYNTHESIS
+from .blocks.multiplier import MultiplierRow
+from .boards import find_board
 from .boards.board import FAMILIES, Family
 from .engines.spn import SpnEngine
 from .synthesis import to_rtlil
@@ -15,9 +17,16 @@ from .toolchain import Workshop
 from .top import ByteTop
 
 
-def byte_device(family: str, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> ByteTop:
-    """The accelerator at its byte interface, with the multipliers of the family; parameters as `ByteTop`."""
-    rows = (FAMILIES[family].multiplier,) * len(folds)
+def byte_device(
+    family: str, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, board: str | None = None
+) -> ByteTop:
+    """The accelerator at its byte interface, with the multipliers of the family, or of a board by name.
+
+    Parameters as `ByteTop`.
+    """
+    rows: tuple[type[MultiplierRow], ...] = (FAMILIES[family].multiplier,) * len(folds)
+    if board is not None:
+        rows = find_board(board).rows(shape, folds)
     return ByteTop(shape, folds, clock_hz, engine=SpnEngine(shape, folds, rows))
 
 
@@ -34,6 +43,7 @@ def synthesise_netlist(component: wiring.Component, family: Family, name: str) -
     )
     with tempfile.TemporaryDirectory(prefix="adakern-netlist-") as folder:
         Path(folder, "netlist.il").write_text(to_rtlil(component, name))
+        Path(folder, "netlist.ys").write_text("\n".join(script))
         with Workshop(Path(folder)) as workshop:
-            workshop.run("yosys", ["-q", "-p", "; ".join(script)], "yosys.log")
+            workshop.run("yosys", ["-q", "netlist.ys"], "yosys.log")
         return Path(folder, "netlist.v").read_text()

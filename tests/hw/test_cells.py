@@ -11,7 +11,7 @@ from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In
 from cxx_model import CxxModel
 
-from adakern_hw.blocks.ram import UNINITIALISED
+from adakern_hw.blocks.hints import UNINITIALISED
 from adakern_hw.boards.board import ECP5
 from adakern_hw.cells import MODULE, cell_models, yosys_models
 from adakern_hw.netlist import synthesise_netlist
