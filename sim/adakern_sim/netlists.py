@@ -72,9 +72,11 @@ class Netlist:
         return (Cache(NETLIST_CACHE).get(self.key(), build) / VERILOG).read_text()
 
 
-def byte_netlist(family: str, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> Netlist:
-    """The whole device at its byte interface; parameters as `tops.byte_model`."""
-    arguments = {"family": family, "shape": shape, "folds": folds, "clock_hz": clock_hz}
+def byte_netlist(
+    family: str, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, board: str | None = None
+) -> Netlist:
+    """The whole device at its byte interface; parameters as `adakern_hw.netlist.byte_device`."""
+    arguments = {"family": family, "shape": shape, "folds": folds, "clock_hz": clock_hz, "board": board}
     return Netlist(family, Design(BYTE_DEVICE, arguments, NETLIST))
 
 
@@ -84,9 +86,10 @@ def netlist_model(
     folds: tuple[Fold, ...],
     clock_hz: int,
     status: Status | None = None,
+    board: str | None = None,
 ) -> ByteModel:
     """`tops.byte_model` of the netlist that synthesis for ``family`` leaves."""
-    return model_of(family, byte_netlist(family, shape, folds, clock_hz).verilog(status), status)
+    return model_of(family, byte_netlist(family, shape, folds, clock_hz, board).verilog(status), status)
 
 
 def model_of(family: str, netlist: str, status: Status | None = None) -> ByteModel:

@@ -10,10 +10,13 @@ from adakern import registry
 from adakern.device.emulator import EmulatorDevice
 from adakern.device.packet_device import PacketDevice
 from adakern.device.verilator import VerilatorTransport, open_netlist, open_verilator
+from adakern.gate_level import VECTORS, check_gate_level
 from adakern.parameters import SpnParameters
-from adakern.verification import adversarial_maps, random_maps, verify
+from adakern.verification import adversarial_maps, cases_in_all, random_maps, verify
+from adakern_hw.boards import find_board
 from adakern_hw.boards.board import FAMILIES
 from adakern_sim.netlists import byte_netlist, model_of
+from adakern_spec.errors import AdakernError
 from adakern_spec.network import SpnShape, folds_for_budget
 
 pytestmark = [pytest.mark.slow]
@@ -112,3 +115,23 @@ def test_registry_opens_it_by_family(family: str, netlist: PacketDevice) -> None
     with registry.open_url(url, SHAPE) as device:
         assert device.url == f"netlist:{family}"
         assert device.identity()["digest"] == netlist.identity()["digest"]
+
+
+BOARDS = {"ecp5": "icepi-zero", "ice40": "icebreaker"}
+
+
+def test_build_check_reports_what_it_compared(family: str) -> None:
+    board = find_board(BOARDS[family])
+    report = check_gate_level(board, FOLDS, CLOCK_HZ, parameters(3))
+    assert report == {"device": f"netlist:{family}", "vectors": cases_in_all(VECTORS), "equal": True}
+
+
+def test_build_check_refuses_a_netlist_that_errs(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_other_parameters(*_: object) -> EmulatorDevice:
+        device = EmulatorDevice(SHAPE, FOLDS)
+        monkeypatch.setattr(device, "load", lambda given: EmulatorDevice.load(device, parameters(5)))
+        return device
+
+    monkeypatch.setattr("adakern.gate_level.open_netlist", with_other_parameters)
+    with pytest.raises(AdakernError, match="the netlist differs from the reference: all"):
+        check_gate_level(find_board(BOARDS[family]), FOLDS, CLOCK_HZ, parameters(3))

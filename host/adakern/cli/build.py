@@ -34,6 +34,9 @@ def build(
     search: Annotated[
         int, typer.Option(min=1, help="Placements to try until one meets the clock, in parallel.")
     ] = 1,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the simulated netlist with the reference, too.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Build a bitstream for a board with open tools; its clock is met or the build fails.
@@ -46,6 +49,7 @@ def build(
     from .. import artifact
     from ..bitstreams import build_bitstream, page_path
     from ..files import check_writable
+    from ..gate_level import check_gate_level
     from ..report.build_facts import model_facts
 
     target = find_board(board)
@@ -63,6 +67,10 @@ def build(
         "out": path.name,
     }
     about = model_facts(model, loaded, options)
+    if check:
+        folds = target.folds(loaded.shape, multipliers)
+        clock_hz = built.report["network"]["clock_hz"]
+        about |= {"gate_level": check_gate_level(target, folds, clock_hz, loaded.parameters, say)}
     built.write(path, about)
     if json:
         emit({"bitstream": str(path), "cached": built.cached} | built.report | about, indent=None)

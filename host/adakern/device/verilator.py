@@ -98,10 +98,14 @@ def open_netlist(
     folds: tuple[Fold, ...],
     clock_hz: int = CLOCK_HZ,
     status: Status | None = None,
+    board: str | None = None,
 ) -> PacketDevice:
-    """The gateware synthesised for ``family``, ecp5 or ice40, its netlist simulated at the byte interface."""
+    """The gateware synthesised for ``family``, ecp5 or ice40, its netlist simulated at the byte interface.
+
+    ``board`` names one whose multipliers it gets, logic where the part lacks DSP blocks.
+    """
     name = f"netlist:{family}"
-    model = netlist_model(family, shape, folds, clock_hz, status)
+    model = netlist_model(family, shape, folds, clock_hz, status, board)
     return PacketDevice(VerilatorTransport(model, clock_hz, name), shape, name)
 
 
