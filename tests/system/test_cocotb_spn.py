@@ -26,7 +26,7 @@ SHAPE = SpnShape((2, 4, 2), height=3, max_length=40)
 FOLDS = (Fold(2, 6), Fold(2, 12))
 """Six and three cycles per pixel: the second stage waits for the first."""
 
-LENGTHS = (5, 1, 12, 2, 2, 17)
+LENGTHS = (5, 1, 12, 2, 2, 17, 3, 9, 1, 4, 2, 6)
 
 ALWAYS_READY = ("idle", "stalled")
 """Parameter bytes are taken as they come."""
