@@ -17,7 +17,8 @@ _REPORT = """{"fmax": {"sync": {"achieved": 400.0, "constraint": 62.5}},
 {"type": "clk-to-q", "delay": 2.5, "from": {"cell": "engine.sum", "port": "Q", "loc": [1, 1]},
 "to": {"cell": "engine.total", "port": "D", "loc": [2, 1]}}]}],
 "utilization": {"TRELLIS_COMB": {"used": 5, "available": 24288},
-"TRELLIS_FF": {"used": 3, "available": 24288}, "MULT18X18D": {"used": 0, "available": 28}, "DP16KD": {"used": 0, "available": 56}}}"""
+"TRELLIS_FF": {"used": 3, "available": 24288}, "MULT18X18D": {"used": 0, "available": 28},
+"DP16KD": {"used": 0, "available": 56}}}"""
 
 _PLACED = (
     """{"modules": {"top": {"cells": {}, "settings": {"arch.type": "lfe5u_25f", "arch.name": "ecp5"}}}}"""
