@@ -57,7 +57,7 @@ ECP5 = Family(
     pll=Ecp5Pll,
     synthesis=(),
     place_and_route="nextpnr-ecp5",
-    # Router 2 loses a fifth of the clock that the placement promises.
+    # From one placement of 144 multipliers router 1 made 157 MHz, router 2 123 (nextpnr 0.11.1).
     routing=("--router", "router1"),
     routed="--textcfg",
     pack="ecppack",
