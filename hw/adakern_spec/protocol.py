@@ -99,7 +99,7 @@ class Request(enum.IntEnum):
     IDENTITY = 0x02
     """Who the device is: IDENTITY_FIELDS."""
     PARAMETER_WRITE = 0x03
-    """PARAMETER_ADDRESS_FIELDS, then bytes for the parameter store, whose old digest is void at once."""
+    """PARAMETER_ADDRESS_FIELDS, then bytes for the parameter store. What the engine is loaded with stays."""
     PARAMETER_READ = 0x04
     """PARAMETER_READ_FIELDS; the reply is the bytes of the store."""
     PARAMETER_COMMIT = 0x05
@@ -135,7 +135,7 @@ class ErrorCode(enum.IntEnum):
     BAD_DIGEST = 4
     """The store's CRC is not the one that was announced."""
     NO_PARAMETERS = 5
-    """No committed parameters: commit first."""
+    """Nothing was ever committed, or a load broke off: commit first."""
     NO_JOB = 6
     """DATA without an open job."""
     JOB_OPEN = 7

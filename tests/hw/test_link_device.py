@@ -97,6 +97,12 @@ class Session:
     def counters(self):
         return COUNTERS.unpack(self.ask(Request.COUNTERS).payload)
 
+    def loaded(self):
+        """CRC and sum of the parameters that a map runs with."""
+        replies = self.run(b"".join(self.map(77, values_of(1))))
+        result = RESULT.unpack(replies[-1].payload)
+        return result["parameter_crc"], result["kernel_height"]
+
     def map(self, number, values):
         """Frames of a whole map of SHAPE."""
         length = len(values) // SHAPE.map_bytes(1)
@@ -187,11 +193,38 @@ def test_parameters_are_read_back_and_written_in_pieces(session):
     session.ask(Request.PARAMETER_WRITE, word(10) + b"new")
     changed = BLOCK[:10] + b"new" + BLOCK[13:]
     assert session.ask(Request.PARAMETER_READ, word(8) + b"\x10").payload == changed[8:24]
-    assert session.refused(Request.JOB, JOB.pack(1, 1)) == ErrorCode.NO_PARAMETERS
     assert session.refused(Request.PARAMETER_COMMIT, word(CRC)) == ErrorCode.BAD_DIGEST
-    assert session.ask(Request.PARAMETER_COMMIT, word(crc32c.crc32c(changed))).status == Status.OK
-    replies = session.run(b"".join(session.map(2, values_of(1))))
-    assert RESULT.unpack(replies[-1].payload)["kernel_height"] == sum(changed) % 65536
+    assert session.loaded() == (CRC, sum(BLOCK) % 65536)
+    changed_crc = crc32c.crc32c(changed)
+    assert session.ask(Request.PARAMETER_COMMIT, word(changed_crc)).status == Status.OK
+    assert session.loaded() == (changed_crc, sum(changed) % 65536)
+
+
+def test_parameters_written_amid_a_map_wait_for_the_commit_behind_it(session):
+    """A map around the write, one between write and commit, one behind the commit, all under way at once."""
+    changed = BLOCK[:10] + b"new" + BLOCK[13:]
+    changed_crc = crc32c.crc32c(changed)
+    frames = [
+        session.frame(Request.JOB, JOB.pack(1, 4)),
+        session.frame(Request.PARAMETER_WRITE, word(10) + b"new"),
+        session.frame(Request.DATA, values_of(4)),
+        *session.map(2, values_of(2)),
+        session.frame(Request.PARAMETER_COMMIT, word(changed_crc)),
+        *session.map(3, values_of(1)),
+    ]
+    replies = session.run(b"".join(frames), quiet=600)
+    results = [RESULT.unpack(reply.payload) for reply in replies if len(reply.payload) == RESULT.size]
+    results.sort(key=lambda result: result["job"])
+    old, new = (CRC, sum(BLOCK) % 65536), (changed_crc, sum(changed) % 65536)
+    assert [(result["parameter_crc"], result["kernel_height"]) for result in results] == [old, old, new]
+
+
+def test_sync_amid_a_write_leaves_the_old_parameters(session):
+    session.ask(Request.PARAMETER_WRITE, word(10) + b"new")
+    session.sync(0x4321)
+    identity = IDENTITY.unpack(session.ask(Request.IDENTITY).payload)
+    assert (identity["parameters_valid"], identity["parameter_crc"]) == (1, CRC)
+    assert session.loaded() == (CRC, sum(BLOCK) % 65536)
 
 
 def test_every_error_but_time_out():

@@ -227,7 +227,6 @@ class Dispatcher(wiring.Component):
                 with m.If(request.beyond):
                     answer.refuse(m, ErrorCode.BAD_ADDRESS)
                 with m.Else():
-                    m.d.sync += registers.valid.eq(0)
                     m.next = "WRITE"
             with m.Case(Request.PARAMETER_READ):
                 with m.If(request.read.size > protocol.REPLY_PAYLOAD_MAX):
@@ -337,6 +336,7 @@ class Dispatcher(wiring.Component):
             with m.If(self.store_crc != request.commit.crc):
                 answer.refuse(m, ErrorCode.BAD_DIGEST)
             with m.Elif(~loading):
+                # From here on the engine holds neither the old parameters nor the new.
                 m.d.sync += [loading.eq(1), registers.valid.eq(0)]
                 m.next = "FETCH"
             with m.Else():
