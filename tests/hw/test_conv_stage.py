@@ -164,6 +164,29 @@ def test_reset_drops_the_map_keeps_the_parameters_and_new_ones_load():
     assert real_values(outputs) == old.outputs(values) * 3 + new.outputs(values)
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_tags_that_reach_further_than_the_kernel_pass(kernel):
+    shape, height, reach = ConvShape(1, 2, kernel), 2, 5
+    model = Model(shape, seed=4)
+    dut = ConvStage(shape, Fold(1, 1), height, reach=reach)
+    bench = Bench(dut)
+    maps = [model.map(height, length) for length in (9, 1, 6)]
+    stream = [pixel for values in maps for pixel in tagged_pixels(values, reach)]
+    stream += blank_pixels(dut.delay, 1)
+
+    async def feed(ctx):
+        await bench.send(ctx, dut.parameters, model.block())
+        await ctx.tick().repeat(4)
+        await bench.send(ctx, dut.pixels, stream)
+
+    bench.add(feed)
+    outputs = bench.get(dut.outputs, len(stream))
+    bench.run()
+    assert real_values(outputs) == [pixel for values in maps for pixel in model.outputs(values)]
+    tags = [output["tags"] for output in outputs if output["tags"]["real"]]
+    assert tags == [pixel["tags"] for pixel in stream if pixel["tags"]["real"]]
+
+
 def test_parameters_of_a_stage_have_the_size_of_the_spec():
     shape = ConvShape(3, 6, kernel=5)
     assert len(Model(shape, seed=0).block()) == stage_size(shape)

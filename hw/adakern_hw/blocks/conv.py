@@ -9,6 +9,7 @@ from adakern_spec.network import ConvShape, Fold
 from adakern_spec.parameters import CHANNEL_FIELDS, record_size
 
 from .broadcast import spread_restart
+from .credits import Credits
 from .hints import COPY
 from .macs import MacArray, sum_shape
 from .multiplier import MultiplierRow
@@ -133,6 +134,8 @@ class ConvStage(wiring.Component):
     height : int
         Rows of the maps.
     multiplier : subclass of MultiplierRow
+    reach : int
+        Columns at which the pixels' tags saturate, at least the kernel's radius, which is the default.
 
     Members
     -------
@@ -145,15 +148,21 @@ class ConvStage(wiring.Component):
     """
 
     def __init__(
-        self, shape: ConvShape, fold: Fold, height: int, multiplier: type[MultiplierRow] = MultiplierRow
+        self,
+        shape: ConvShape,
+        fold: Fold,
+        height: int,
+        multiplier: type[MultiplierRow] = MultiplierRow,
+        reach: int | None = None,
     ) -> None:
         fold.check(shape)
         self.shape = shape
         self.fold = fold
         self.height = height
         self.multiplier = multiplier
-        self.input_layout = pixel_layout(shape.input_format, shape.in_channels, shape.radius)
-        self.output_layout = pixel_layout(shape.output_format, shape.out_channels, shape.radius)
+        self.reach = shape.radius if reach is None else reach
+        self.input_layout = pixel_layout(shape.input_format, shape.in_channels, self.reach)
+        self.output_layout = pixel_layout(shape.output_format, shape.out_channels, self.reach)
         super().__init__(
             {
                 "pixels": In(stream.Signature(self.input_layout)),
@@ -180,7 +189,7 @@ class ConvStage(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        window = make_window(self.shape, self.fold, self.height)
+        window = make_window(self.shape, self.fold, self.height, self.reach)
         macs = MacArray(self.shape, self.fold, self.multiplier)
         requantiser = SerialRequantiser(self.shape, self.fold)
         credits = conv_credits(self.shape, self.fold)
@@ -191,7 +200,9 @@ class ConvStage(wiring.Component):
                 self.shape.out_channels * record_size(CHANNEL_FIELDS),
             ]
         )
+        admission = Credits(credits, self.interval)
         blocks = {"window": window, "macs": macs, "requantiser": requantiser, "router": router}
+        blocks["admission"] = admission
         restart = spread_restart(m, self.restart, blocks | {"tag_queue": tags, "queue": queue})
         wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
         wiring.connect(m, router.sinks[0], macs.weights)
@@ -213,38 +224,15 @@ class ConvStage(wiring.Component):
         m.d.comb += [tags.input.payload.eq(centre), tags.input.valid.eq(arrived)]
         m.d.comb += [queue.input.payload.eq(requantiser.values), queue.input.valid.eq(requantiser.valid)]
         self._outputs(m, tags, queue)
-        accepted = Signal()
-        state = self._admission(m, accepted)
-        m.d.comb += window.push.eq(accepted)
+        m.d.comb += [
+            admission.valid.eq(self.pixels.valid),
+            admission.returned.eq(self.outputs.valid & self.outputs.ready),
+            self.pixels.ready.eq(admission.ready),
+            window.push.eq(admission.accepted),
+        ]
         with m.If(restart):
-            m.d.sync += [register.eq(register.init) for register in (moved, arrived, *state)]
+            m.d.sync += [moved.eq(0), arrived.eq(0)]
         return m
-
-    def _admission(self, m: Module, accepted: Signal) -> tuple[Signal, ...]:
-        """Accept a pixel if the multipliers will be free and its output has a place in the queue.
-
-        ``ready`` is a register, so that nothing combinational reaches back into the block before, which
-        has a copy of its own. Returns the registers of this.
-        """
-        credits = conv_credits(self.shape, self.fold)
-        free = Signal(range(credits + 1), init=credits)
-        countdown = Signal(range(self.interval))
-        ready = Signal(init=1, attrs={COPY: 1})
-        offered = Signal(init=1, attrs={COPY: 1})
-        ready_next = Signal()
-        returned = self.outputs.valid & self.outputs.ready
-        free_next = free - accepted + returned
-        m.d.comb += [accepted.eq(self.pixels.valid & ready), self.pixels.ready.eq(offered)]
-        m.d.sync += [free.eq(free_next), ready.eq(ready_next), offered.eq(ready_next)]
-        if self.interval == 1:
-            m.d.comb += ready_next.eq(free_next != 0)
-        else:
-            m.d.comb += ready_next.eq(~accepted & (countdown <= 1) & ((free != 0) | returned))
-            with m.If(accepted):
-                m.d.sync += countdown.eq(self.interval - 1)
-            with m.Elif(countdown != 0):
-                m.d.sync += countdown.eq(countdown - 1)
-        return free, countdown, ready, offered
 
     def _outputs(self, m: Module, tags: Queue, queue: Queue) -> None:
         """Tags wait for the values of their pixel."""

@@ -28,6 +28,8 @@ class Window(wiring.Component):
     fold : Fold
     height : int
         Rows of the map.
+    reach : int
+        Columns at which the pixels' tags saturate; the kernel's radius by default.
 
     Members
     -------
@@ -47,12 +49,13 @@ class Window(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, shape: ConvShape, fold: Fold, height: int) -> None:
+    def __init__(self, shape: ConvShape, fold: Fold, height: int, reach: int | None = None) -> None:
         self.shape = shape
         self.fold = fold
         self.height = height
+        self.reach = shape.radius if reach is None else reach
         self.steps = fold.steps(shape)
-        self.pixel_layout = pixel_layout(shape.input_format, shape.in_channels, shape.radius)
+        self.pixel_layout = pixel_layout(shape.input_format, shape.in_channels, self.reach)
         super().__init__(
             {
                 "push": In(1),
@@ -60,7 +63,7 @@ class Window(wiring.Component):
                 "load": Out(1),
                 "step": In(range(self.steps)),
                 "lanes": Out(fold.simd * ACTIVATION_BITS),
-                "centre": Out(tag_layout(shape.radius)),
+                "centre": Out(tag_layout(self.reach)),
             }
         )
 
@@ -86,8 +89,8 @@ class Window(wiring.Component):
     def _masks(self, m: Module) -> Signal:
         """Per position: it lies inside the centre's map."""
         kernel, radius = self.shape.kernel, self.shape.radius
-        m.submodules.tags = tags = DelayLine(tag_layout(radius), self.delay, blank=True)
-        newest = Signal(tag_layout(radius), reset_less=True)
+        m.submodules.tags = tags = DelayLine(tag_layout(self.reach), self.delay, blank=True)
+        newest = Signal(tag_layout(self.reach), reset_less=True)
         m.d.sync += newest.eq(self.pixel.tags)
         m.d.comb += [tags.advance.eq(self.load), tags.input.eq(newest)]
         centre = tags.output
@@ -100,7 +103,7 @@ class Window(wiring.Component):
                 row_inside = row >= -dh if dh < 0 else row + dh < self.height if dh > 0 else 1
                 inside.append(column_inside & row_inside)
         masks = Signal(kernel**2, reset_less=True)
-        tags_now = Signal(tag_layout(radius))
+        tags_now = Signal(tag_layout(self.reach))
         m.d.comb += self.centre.eq(tags_now)
         with m.If(self.load):
             m.d.sync += [masks.eq(Cat(inside)), tags_now.eq(centre)]
@@ -210,6 +213,6 @@ class MemoryWindow(Window):
         return memory.read.data, mask.replicate(simd)
 
 
-def make_window(shape: ConvShape, fold: Fold, height: int) -> Window:
+def make_window(shape: ConvShape, fold: Fold, height: int, reach: int | None = None) -> Window:
     """The memory if a step takes a part of a pixel: what one takes of several is not one word."""
-    return (MemoryWindow if fold.splits_pixels(shape) else RegisterWindow)(shape, fold, height)
+    return (MemoryWindow if fold.splits_pixels(shape) else RegisterWindow)(shape, fold, height, reach)
