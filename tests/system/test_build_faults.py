@@ -28,6 +28,14 @@ pytestmark = [
 
 CLOCK, OTHER_CLOCK = "62.5", "50"
 
+COMMAND = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+from adakern.cli import main
+main()
+"""
+"""`adakern`, hung up on as from a terminal even if the tests run where a hangup is ignored (nohup)."""
+
 
 class Builds:
     """Starts builds of one small model; ends those that still run."""
@@ -45,7 +53,7 @@ class Builds:
         command = ["build", str(self.folder / "model.safetensors"), "--board", BOARD.name]
         command += ["--clock", clock, "--out", str(out)]
         process = subprocess.Popen(
-            [sys.executable, "-c", "from adakern.cli import main; main()", *command],
+            [sys.executable, "-c", COMMAND, *command],
             env=self.tools.environment | {"ADAKERN_CACHE": str(self.cache)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
