@@ -1,6 +1,7 @@
 """Shapes of the networks that gateware can be built for, and how their multipliers are folded."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .errors import ShapeError
 from .numbers import ACTIVATION_BITS, LENGTH_BITS, Format
@@ -116,6 +117,7 @@ class SpnShape:
     weight_bits: int = 8
     input_signed: bool = False
     max_length: int = (1 << LENGTH_BITS) - 1
+    min_length: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if len(self.channels) < 2:

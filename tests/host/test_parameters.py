@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adakern.parameters import KERNEL_ONE, SpnParameters, accumulator_bounds
+from adakern.parameter_block import accumulator_bounds
+from adakern.parameters import KERNEL_ONE, SpnParameters
 from adakern_spec.errors import ShapeError
 from adakern_spec.network import REFERENCE, ConvShape, SpnShape
 

@@ -5,15 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from adakern_spec.errors import InputError
-from adakern_spec.network import SpnShape
+
+from ..parameter_block import Shape
 
 
-def map_dtype(shape: SpnShape) -> np.dtype:
+def map_dtype(shape: Shape) -> np.dtype:
     """Dtype of a map's values: uint8, or int8 for a signed input."""
     return np.dtype(np.int8 if shape.input_signed else np.uint8)
 
 
-def checked_map(shape: SpnShape, values: np.ndarray, where: str = "map") -> np.ndarray:
+def checked_map(shape: Shape, values: np.ndarray, where: str = "map") -> np.ndarray:
     """The map [C, H, length] itself, or an error that says what does not fit the device."""
     if values.dtype != map_dtype(shape):
         raise InputError(f"dtype {values.dtype}", where, f"quantise to {map_dtype(shape)} first")
@@ -23,12 +24,13 @@ def checked_map(shape: SpnShape, values: np.ndarray, where: str = "map") -> np.n
             where,
             f"give ({shape.in_channels}, {shape.height}, length) as the device is built",
         )
-    if not 1 <= values.shape[2] <= shape.max_length:
-        raise InputError(f"length {values.shape[2]}", where, f"give 1 to {shape.max_length} positions")
+    if not shape.min_length <= values.shape[2] <= shape.max_length:
+        allowed = f"{shape.min_length} to {shape.max_length}"
+        raise InputError(f"length {values.shape[2]}", where, f"give {allowed} positions")
     return values
 
 
-def checked_maps(shape: SpnShape, maps: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+def checked_maps(shape: Shape, maps: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
     """The maps of a batch [B, C, H, L], each cut to its valid length.
 
     Shapes, dtype and lengths of the whole batch are checked before the first map is given.
