@@ -41,12 +41,13 @@ def packed(values: list[int], bits: int) -> int:
 def differences(model: CxxModel, row: MultiplierRow, operands: list[tuple[list[int], list[int]]]) -> list:
     """Drive a row's values and the channels' weights, one pair of lists per cycle; what is no product."""
     bits, b_bits = row.product.width, row.b.shape().elem_shape.elem_shape.width
+    a_bits = row.a[0].shape().elem_shape.width
     places = [(channel, lane) for channel in range(row.channels) for lane in range(row.lanes)]
     idle = [([0] * row.lanes, [0] * len(places))] * (row.latency - 1)
     wrong = []
     for index, (a, b) in enumerate(operands + idle):
         for copy in range(len(row.a)):
-            model.set(f"a__{copy}", packed(a, 8))
+            model.set(f"a__{copy}", packed(a, a_bits))
         model.set("b", packed(b, b_bits))
         model.tick()
         if index >= row.latency - 1:
@@ -80,6 +81,24 @@ def test_rows_multiply_every_corner_exactly(row, a_signed, b_bits, channels, tmp
         for channel in range(channels):
             weights[channel * LANES + lane] = pair[channel % 2]
         operands.append((values, weights))
+    assert not differences(model, component, operands)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("a_bits", [9, 16])
+@pytest.mark.parametrize("row", [MultiplierRow, Ecp5MultiplierRow, Ice40MultiplierRow])
+def test_rows_multiply_the_smoothers_pairs_with_its_taps_exactly(row, a_bits, tmp_path):
+    """Every corner of a pair and a tap in each lane, the other lanes at random."""
+    component = row(LANES, 1, signed(a_bits), unsigned(16))
+    model = model_of(component, tmp_path)
+    a_range, b_range = (-(1 << a_bits - 1), (1 << a_bits - 1) - 1), (0, (1 << 16) - 1)
+    rng = random.Random(2)
+    operands = []
+    for lane, a, b in itertools.product(range(LANES), corners(*a_range), corners(*b_range)):
+        values = [rng.randint(*a_range) for _ in range(LANES)]
+        taps = [rng.randint(*b_range) for _ in range(LANES)]
+        values[lane], taps[lane] = a, b
+        operands.append((values, taps))
     assert not differences(model, component, operands)
 
 

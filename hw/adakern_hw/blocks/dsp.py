@@ -101,44 +101,44 @@ class Ecp5MultiplierRow(MultiplierRow):
 
 
 class Ice40MultiplierRow(MultiplierRow):
-    """Two products per SB_MAC16 in dual 8 × 8 mode (iCE40 UltraPlus, Lattice FPGA-TN-02007).
+    """SB_MAC16 (iCE40 UltraPlus, Lattice FPGA-TN-02007): two products of 8 bits in each, or one of 16.
 
-    The third rank is the accumulator's register, with the adder before it adding the constant C or D,
-    which is 0.
+    The third rank of two products is the accumulator's register, with the adder before it adding the
+    constant C or D, which is 0. That of one product is its own.
     """
 
-    PRODUCTS = 2
-    WIDTH = 8
+    WIDTH = 16
+
+    @classmethod
+    def together(cls, a: Shape, b: Shape) -> int:
+        """Products in a block."""
+        return 2 if max(a.width, b.width) <= cls.WIDTH // 2 else 1
 
     @classmethod
     def blocks(cls, lanes: int, channels: int, a: Shape, b: Shape) -> int:
-        return -(-lanes * channels // cls.PRODUCTS)
+        return -(-lanes * channels // cls.together(a, b))
 
     def multiply(self, m: Module) -> None:
         places = [(channel, lane) for channel in range(self.channels) for lane in range(self.lanes)]
-        for pair in range(0, len(places), self.PRODUCTS):
-            a, b = Signal(self.PRODUCTS * self.WIDTH), Signal(self.PRODUCTS * self.WIDTH)
-            output = Signal(2 * self.PRODUCTS * self.WIDTH, name=f"products_{pair}")
-            for slot, (channel, lane) in enumerate(places[pair : pair + self.PRODUCTS]):
-                low = slot * self.WIDTH
+        together = self.together(self.a[0].shape().elem_shape, self.b.shape().elem_shape.elem_shape)
+        width = self.WIDTH // together
+        for pair in range(0, len(places), together):
+            a, b = Signal(self.WIDTH), Signal(self.WIDTH)
+            output = Signal(2 * self.WIDTH, name=f"products_{pair}")
+            for slot, (channel, lane) in enumerate(places[pair : pair + together]):
+                low = slot * width
                 m.d.comb += [
-                    a[low : low + self.WIDTH].eq(_resized(self.a[0][lane], self.WIDTH)),
-                    b[low : low + self.WIDTH].eq(_resized(self.b[channel][lane], self.WIDTH)),
+                    a[low : low + width].eq(_resized(self.a[0][lane], width)),
+                    b[low : low + width].eq(_resized(self.b[channel][lane], width)),
                     self.products[channel][lane].eq(output[2 * low :][: self.product.width]),
                 ]
             m.submodules[f"dsp_{pair}"] = Instance(
                 "SB_MAC16",
-                p_MODE_8x8=1,
+                **_MODES[together],
                 p_A_REG=1,
                 p_B_REG=1,
                 p_TOP_8x8_MULT_REG=1,
                 p_BOT_8x8_MULT_REG=1,
-                p_TOPOUTPUT_SELECT=1,
-                p_BOTOUTPUT_SELECT=1,
-                p_TOPADDSUB_LOWERINPUT=1,
-                p_BOTADDSUB_LOWERINPUT=1,
-                p_TOPADDSUB_UPPERINPUT=1,
-                p_BOTADDSUB_UPPERINPUT=1,
                 p_A_SIGNED=int(self.a[0].shape().elem_shape.signed),
                 p_B_SIGNED=int(self.b.shape().elem_shape.elem_shape.signed),
                 i_CLK=ClockSignal(),
@@ -163,6 +163,25 @@ def _less(value: Value, borrow: Value) -> Value:
     extended = Cat(value, value[-1])
     return Cat(extended[bit] ^ (borrow & ~extended[:bit].any()) for bit in range(len(extended)))
 
+
+_MODES: dict[int, dict[str, int]] = {
+    2: {
+        "p_MODE_8x8": 1,
+        "p_TOPOUTPUT_SELECT": 1,
+        "p_BOTOUTPUT_SELECT": 1,
+        "p_TOPADDSUB_LOWERINPUT": 1,
+        "p_BOTADDSUB_LOWERINPUT": 1,
+        "p_TOPADDSUB_UPPERINPUT": 1,
+        "p_BOTADDSUB_UPPERINPUT": 1,
+    },
+    1: {
+        "p_PIPELINE_16x16_MULT_REG1": 1,
+        "p_PIPELINE_16x16_MULT_REG2": 1,
+        "p_TOPOUTPUT_SELECT": 3,
+        "p_BOTOUTPUT_SELECT": 3,
+    },
+}
+"""Parameters of SB_MAC16 for two products and for one."""
 
 _IDLE = (
     *("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT"),

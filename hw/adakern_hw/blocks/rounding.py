@@ -1,6 +1,6 @@
 """Rounding shift and requantisation (design part 1)."""
 
-from amaranth import C, Cat, Module, Signal, signed, unsigned
+from amaranth import C, Cat, Module, Signal, Value, signed, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -10,6 +10,11 @@ from adakern_spec.numbers import ACCUMULATOR_BITS, BIAS, Format
 from adakern_spec.parameters import SHIFT_BITS
 
 from ..fixed import saturate, shape_of
+
+
+def rounded(value: Value, shift: int) -> Value:
+    """``rs(value, shift)`` with a shift that never changes."""
+    return (value + (1 << shift >> 1)) >> shift
 
 
 class RoundShift(wiring.Component):
