@@ -70,7 +70,7 @@ class Order:
     def device(self) -> UartTop:
         """The accelerator with the multipliers of the part."""
         engine: wiring.Component = SpnEngine(
-            self.shape, self.folds, self.board.placed_rows(self.shape, self.folds)
+            self.shape, self.folds, self.board.placed_rows(self.shape, self.folds), self.board.link
         )
         if self.second_div is not None:
             engine = EngineCrossing(engine)
@@ -81,6 +81,7 @@ class Order:
             self.board.baud,
             link_clock_hz=round(sync_frequency(self.pll, self.second_div)),
             engine=engine,
+            link=self.board.link,
         )
 
 

@@ -4,11 +4,11 @@ from amaranth import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec import protocol
 from adakern_spec.cycles import latency
 from adakern_spec.digest import GATEWARE_VERSION, spec_digest
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.parameters import block_size
+from adakern_spec.protocol import LINK, Link
 
 from .engines.spn import SpnEngine
 from .link.counters import Counters
@@ -35,7 +35,9 @@ def timeout(shape: SpnShape, folds: tuple[Fold, ...]) -> int:
     return max(TIMEOUT_MIN, 4 * latency(shape, folds, 1))
 
 
-def identity(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> dict[str, int | bytes]:
+def identity(
+    shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, link: Link = LINK
+) -> dict[str, int | bytes]:
     """What the device says of itself: IDENTITY_FIELDS but the parameters' state."""
     return {
         "digest": spec_digest(shape),
@@ -45,8 +47,8 @@ def identity(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> dict[st
         "height": shape.height,
         "channels": shape.in_channels,
         "outputs": shape.outputs,
-        "window": protocol.WINDOW,
-        "payload_max": protocol.PAYLOAD_MAX,
+        "window": link.window,
+        "payload_max": link.payload,
         "multipliers": sum(fold.multipliers for fold in folds),
         "interval": max(fold.interval(stage) for fold, stage in zip(folds, shape.stages, strict=True)),
         "parameter_size": block_size(shape),
@@ -70,6 +72,7 @@ class Accelerator(wiring.Component):
         With the ports of `SpnEngine`; that of ``shape`` and ``folds`` by default.
     timeout_cycles : int
         `timeout` of ``shape`` and ``folds`` by default.
+    link : Link
 
     Members
     -------
@@ -90,12 +93,14 @@ class Accelerator(wiring.Component):
         clock_hz: int,
         engine: wiring.Component | None = None,
         timeout_cycles: int | None = None,
+        link: Link = LINK,
     ) -> None:
         self.shape = shape
         self.folds = folds
         self.clock_hz = clock_hz
         self.timeout_cycles = timeout(shape, folds) if timeout_cycles is None else timeout_cycles
-        self.engine = SpnEngine(shape, folds) if engine is None else engine
+        self.link = link
+        self.engine = SpnEngine(shape, folds, link=link) if engine is None else engine
         super().__init__()
 
     def elaborate(self, platform):
@@ -103,14 +108,13 @@ class Accelerator(wiring.Component):
         restart = Signal()
         engine_reset = Signal()
         engine = self.engine
-        receiver = FrameReceiver()
-        window = RequestWindow()
-        replies = ReplyStore()
+        receiver = FrameReceiver(self.link)
+        window = RequestWindow(self.link)
+        replies = ReplyStore(self.link)
         sender = FrameSender()
-        dispatcher = Dispatcher(
-            self.shape, identity(self.shape, self.folds, self.clock_hz), self.timeout_cycles
-        )
-        collector = ResultCollector(self.timeout_cycles)
+        told = identity(self.shape, self.folds, self.clock_hz, self.link)
+        dispatcher = Dispatcher(self.shape, told, self.timeout_cycles, self.link)
+        collector = ResultCollector(self.timeout_cycles, self.link)
         store = ParameterStore(block_size(self.shape))
         counters = Counters()
         feeder = PixelFeeder(self.shape.stages[0])
@@ -140,6 +144,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, sender.bytes, wiring.flipped(self.tx))
         wiring.connect(m, dispatcher.store_write, store.write)
         wiring.connect(m, dispatcher.store_read, store.read)
+        wiring.connect(m, counters.bytes, dispatcher.counters)
         wiring.connect(m, store.bytes, dispatcher.store_bytes)
         wiring.connect(m, dispatcher.pending, collector.jobs)
         wiring.connect(m, dispatcher.bytes, feeder.bytes)
@@ -159,7 +164,7 @@ class Accelerator(wiring.Component):
             engine.restart.eq(engine_reset),
             dispatcher.results_idle.eq(collector.idle),
             dispatcher.expired.eq(collector.expired),
-            dispatcher.counters.eq(counters.values),
+            counters.read.eq(dispatcher.counters_read),
             collector.parameter_crc.eq(dispatcher.parameter_crc),
             collector.abort.eq(dispatcher.abort),
             collector.stalled.eq(engine.stalled),
@@ -195,8 +200,9 @@ class ByteTop(wiring.Component):
         clock_hz: int,
         engine: wiring.Component | None = None,
         timeout_cycles: int | None = None,
+        link: Link = LINK,
     ) -> None:
-        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles)
+        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles, link)
         super().__init__()
 
     def elaborate(self, platform):
@@ -216,7 +222,7 @@ class UartTop(wiring.Component):
 
     Parameters
     ----------
-    shape, folds, clock_hz, engine, timeout_cycles
+    shape, folds, clock_hz, engine, timeout_cycles, link
         As in `Accelerator`.
     baud : int
         At most a quarter of the link's clock.
@@ -245,11 +251,12 @@ class UartTop(wiring.Component):
         link_clock_hz: int | None = None,
         engine: wiring.Component | None = None,
         timeout_cycles: int | None = None,
+        link: Link = LINK,
     ) -> None:
         self.link_clock_hz = clock_hz if link_clock_hz is None else link_clock_hz
         self.baud = baud
         self.flow_control = flow_control
-        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles)
+        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles, link)
         handshake = {"rts": Out(1), "cts": In(1)} if flow_control else {}
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **handshake})
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from .network import ConvShape, Fold, SpnShape
 from .numbers import BASE, MEAN
 from .parameters import DIRECTIONS
-from .protocol import PAYLOAD_MAX, WINDOW
+from .protocol import LINK, Link
 
 MULTIPLIER_LATENCY = 3
 """Input, pipeline and output registers of a DSP block."""
@@ -90,22 +90,24 @@ def padding(shape: SpnShape) -> int:
     return sum(stage.radius * (shape.height + 1) for stage in shape.stages)
 
 
-MAPS_BEHIND = (WINDOW - 3) // 2
-"""Most whole maps, of a JOB and a DATA at least, that fit into the window between a map's last DATA, which
-is open until the map's result, and a further JOB with a DATA."""
+def bytes_behind(link: Link) -> int:
+    """Bytes that the window lets follow a map without a result in any case.
 
-BYTES_BEHIND = (WINDOW - 2 - 2 * MAPS_BEHIND) * PAYLOAD_MAX
-"""Bytes, the whole maps' aside, that the window lets follow a map without a result in any case, if each DATA
-is as full as its map allows."""
+    The window holds that map's last DATA, which is open until the map's result, whole short maps of a JOB
+    and a DATA each, and a further JOB with DATA, each as full as its map allows: the whole maps' bytes
+    are not counted.
+    """
+    maps = max(0, (link.window - 3) // 2)
+    return max(0, link.window - 2 - 2 * maps) * link.payload
 
 
-def overlaps(shape: SpnShape) -> bool:
+def overlaps(shape: SpnShape, link: Link) -> bool:
     """Whether a map may begin while the one before is still pushed out.
 
     Once it has begun only its own pixels push, and they must come within the window: otherwise host and
     device wait for each other.
     """
-    return padding(shape) * shape.in_channels <= BYTES_BEHIND
+    return padding(shape) * shape.in_channels <= bytes_behind(link)
 
 
 SERIAL_OVERHEAD = 1
@@ -148,22 +150,22 @@ def latency(shape: SpnShape, folds: Sequence[Fold], length: int) -> int:
     return pixels * pace(shape, folds) + pipeline_latency(shape, folds)
 
 
-def interval(shape: SpnShape, folds: Sequence[Fold], length: int) -> int:
+def interval(shape: SpnShape, folds: Sequence[Fold], length: int, link: Link = LINK) -> int:
     """Cycles per map of ``length`` back to back."""
     held_back = shape.pixels(max(0, separation(shape, folds) - length))
-    if not overlaps(shape):
+    if not overlaps(shape, link):
         held_back = max(held_back, padding(shape))
     return (shape.pixels(length) + held_back) * pace(shape, folds)
 
 
-def flights(shape: SpnShape, folds: Sequence[Fold]) -> int:
+def flights(shape: SpnShape, folds: Sequence[Fold], link: Link = LINK) -> int:
     """Maps under way that back-to-back streaming needs.
 
     The most are under way where the time between them stops to shrink with their length. One more for
     the job that is accepted ahead, one for the result on its way out.
     """
     shortest = separation(shape, folds)
-    return -(-latency(shape, folds, shortest) // interval(shape, folds, shortest)) + 2
+    return -(-latency(shape, folds, shortest) // interval(shape, folds, shortest, link)) + 2
 
 
 def multipliers(folds: Sequence[Fold]) -> int:
@@ -171,6 +173,6 @@ def multipliers(folds: Sequence[Fold]) -> int:
     return sum(fold.multipliers for fold in folds)
 
 
-def utilisation(shape: SpnShape, folds: Sequence[Fold], length: int) -> float:
+def utilisation(shape: SpnShape, folds: Sequence[Fold], length: int, link: Link = LINK) -> float:
     """Useful products per multiplier and cycle, back to back."""
-    return shape.macs(length) / (multipliers(folds) * interval(shape, folds, length))
+    return shape.macs(length) / (multipliers(folds) * interval(shape, folds, length, link))

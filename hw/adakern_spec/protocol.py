@@ -4,13 +4,16 @@ A frame is ``00 | COBS(header, payload, CRC-32C) | 00``. Header and payload fiel
 little-endian. The CRC covers header and payload, runs with all ones in and out, and is sent
 least significant byte first.
 
-Window: a request with sequence number ``s`` may be sent once ``s - WINDOW`` has been answered.
-That is the flow control: the device has one buffer for each sequence number modulo WINDOW, so a
-lost packet leaks no credit and none need be counted.
+Window: a request with sequence number ``s`` may be sent once ``s - window`` has been answered.
+That is the flow control: the device has one buffer for each sequence number modulo its window, so a
+lost packet leaks no credit and none need be counted. How large its window and its buffers are, a device
+says in its identity; WINDOW and PAYLOAD_MAX are the most that there may be.
 """
 
 import enum
 from dataclasses import dataclass
+
+from .errors import ShapeError
 
 VERSION = 1
 """Protocol version, part of the spec digest."""
@@ -18,13 +21,45 @@ VERSION = 1
 DELIMITER = 0x00
 
 PAYLOAD_MAX = 512
-"""Largest request payload in bytes."""
+"""Largest request payload in bytes that a device may take."""
 
 REPLY_PAYLOAD_MAX = 64
 """Largest reply payload in bytes."""
 
 WINDOW = 8
-"""Requests under way at once; a power of two."""
+"""Most requests under way at once."""
+
+PAYLOAD_MIN = 64
+"""Largest request payload that every device takes."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """What a device's end of the link has room for.
+
+    ``window``: requests under way at once. ``payload``: bytes of the largest request payload. Both are powers
+    of two.
+    """
+
+    window: int = WINDOW
+    payload: int = PAYLOAD_MAX
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("window", self.window, 1, WINDOW),
+            ("payload", self.payload, PAYLOAD_MIN, PAYLOAD_MAX),
+        ):
+            if not low <= value <= high or value & (value - 1):
+                raise ShapeError(f"{name} of {value}", "link", f"use a power of two from {low} to {high}")
+
+    @property
+    def packet_max(self) -> int:
+        """Bytes of the longest request."""
+        return PACKET_MIN + self.payload
+
+
+LINK = Link()
+"""Of a device with room for all that there may be."""
 
 SEQUENCE_BITS = 16
 EPOCH_BITS = 16

@@ -10,9 +10,10 @@ from adakern_spec.errors import DeviceError
 from adakern_spec.protocol import ErrorCode, Request, Status
 
 
-def synchronised(respond):
+def synchronised(respond, window=protocol.WINDOW):
     link = Link(Line(lambda packet: [reply_to(packet)] if packet.type == Request.SYNC else respond(packet)))
     link.sync()
+    link.window = window
     return link
 
 
@@ -100,21 +101,22 @@ def test_replies_come_in_order_whatever_their_order_on_the_line():
     assert replies == [bytes([n]) for n in range(1, 21)]
 
 
-def test_window_is_never_exceeded():
+@pytest.mark.parametrize("window", [1, 2, 8])
+def test_window_is_never_exceeded(window):
     answered = []
     outstanding = []
 
     def respond(packet):
         outstanding.append(packet)
-        assert len(outstanding) <= protocol.WINDOW
-        if len(outstanding) < protocol.WINDOW and packet.sequence != 44:
+        assert len(outstanding) <= window
+        if len(outstanding) < window and packet.sequence not in (44, 300):
             return []
         out = [reply_to(each) for each in outstanding]
         answered.extend(outstanding)
         outstanding.clear()
         return out
 
-    link = synchronised(respond)
+    link = synchronised(respond, window)
     assert len(list(link.exchange((Request.DATA, b"") for _ in range(300)))) == 300
     assert [packet.sequence for packet in answered] == list(range(1, 301))
 

@@ -23,7 +23,8 @@ def take_into(target, source):
 class SummingDevice:
     """A device in Python whose scales are sums: what `PacketDevice` needs of one, on a perfect line."""
 
-    def __init__(self, shape=SHAPE):
+    def __init__(self, shape=SHAPE, window=8, payload=512):
+        self.window, self.payload = window, payload
         self.digest = spec_digest(shape)
         self.shape = shape
         self.store = bytearray(10_000)
@@ -32,7 +33,7 @@ class SummingDevice:
         self.alive = True
 
     def restart(self):
-        self.__init__(self.shape)
+        self.__init__(self.shape, self.window, self.payload)
         self.epoch = None
 
     def __call__(self, packet):
@@ -56,8 +57,8 @@ class SummingDevice:
             3,
             2,
             2,
-            8,
-            512,
+            self.window,
+            self.payload,
             1,
             9,
             100,
@@ -127,6 +128,25 @@ def test_maps_travel_length_major(parameters):
     assert answer.scales == expected([values])[0]
     assert answer.cycles == 90
     assert device.read_parameters() == parameters.to_block()
+
+
+@pytest.mark.parametrize(("window", "payload"), [(1, 64), (2, 256), (8, 512)])
+def test_requests_keep_to_the_room_that_the_device_has(parameters, window, payload):
+    far = SummingDevice(window=window, payload=payload)
+    line = Line(far)
+    device = PacketDevice(line, SHAPE)
+    device.load(parameters)
+    maps = maps_of(5)
+    assert [answer.scales for answer in device.stream(maps)] == expected(maps)
+    sizes = [len(packet.payload) for packet in line.written]
+    assert max(sizes) == payload
+    assert device.link.window == window
+
+
+@pytest.mark.parametrize(("window", "payload"), [(0, 512), (3, 512), (16, 512), (8, 48), (8, 1024)])
+def test_room_that_no_device_has_is_refused(window, payload):
+    with pytest.raises(DeviceError, match="the device claims a"):
+        PacketDevice(Line(SummingDevice(window=window, payload=payload)), SHAPE)
 
 
 def test_wrong_digest_names_both_and_closes():

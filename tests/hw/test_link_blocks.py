@@ -5,6 +5,8 @@ import random
 import crc32c
 import pytest
 
+from adakern.device.packets import Record
+from adakern_hw.link.counters import Counters
 from adakern_hw.link.feeder import PixelFeeder
 from adakern_hw.link.fields import RecordWriter
 from adakern_hw.link.results import ResultCollector
@@ -13,10 +15,11 @@ from adakern_hw.link.window import RequestWindow
 from adakern_sim.streams import Bench
 from adakern_spec import protocol
 from adakern_spec.network import ConvShape
-from adakern_spec.protocol import ErrorCode, Field, Request, Status
+from adakern_spec.protocol import LINK, ErrorCode, Field, Request, Status
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
+COUNTERS = Record(protocol.COUNTER_FIELDS)
 RECORDS = {
     "empty": (),
     "byte": (Field("value", 1),),
@@ -27,7 +30,7 @@ RECORDS = {
 @pytest.mark.parametrize("record", RECORDS)
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_record_writer(record, stall):
-    dut = RecordWriter(RECORDS)
+    dut = RecordWriter(RECORDS, LINK)
     rng = random.Random(1)
     fields = RECORDS[record]
     values = {field.name: rng.randrange(1 << 8 * field.size) for field in fields}
@@ -98,7 +101,7 @@ def test_pixel_feeder(channels, stall):
     bench.run()
     assert pixels == values
     if not stall:
-        assert times[0] - starts[channels - 1] == 4
+        assert times[0] - starts[channels - 1] == 3
         assert times[-1] - times[0] == channels * (count - 1)
         assert starts[-1] - starts[0] == channels * count - 1
 
@@ -148,8 +151,10 @@ def collect(jobs, results, timeout=100, abort_at=None, cycles=600, stalled=0):
             assert index == len(content)
             replies[slot] = (status, content)
         else:
-            assert index == len(replies.setdefault(slot, b""))
-            replies[slot] += bytes([data])
+            # From the start again, if what was written is void.
+            before = replies.get(slot, b"") if index else b""
+            assert index == len(before)
+            replies[slot] = before + bytes([data])
     return replies, expired, times, dut
 
 
@@ -165,16 +170,23 @@ def test_result_collector_answers_in_the_order_of_the_jobs():
         assert replies[slot] == (Status.OK, b"".join(v.to_bytes(4, "little") for v in values) + scales)
     assert expired == []
     size = protocol.fields_size(protocol.RESULT_FIELDS)
-    assert parts[size] - taken[0] == dut.latency()
+    assert taken == parts[size :: size + 1]
+    assert taken[1] - taken[0] == 1 + dut.latency()
 
 
 def test_result_collector_fails_what_is_aborted():
     replies, _, _, _ = collect([(6, 70), (1, 71), (2, 72)], [], abort_at=20)
     assert replies == {6: ERROR, 1: ERROR, 2: ERROR}
-    # A result that is in already is answered, whatever happens to the engine while it is written.
-    replies, _, _, _ = collect([(6, 70), (1, 71)], [RESULT], abort_at=20)
-    assert replies[6][0] == Status.OK
-    assert replies[1] == ERROR
+    # So is a job whose result is being written: the engine keeps it no longer.
+    statuses = []
+    for abort_at in range(40):
+        replies, _, _, dut = collect([(6, 70), (1, 71)], [RESULT], abort_at=abort_at)
+        assert replies[1] == ERROR
+        assert replies[6] == ERROR or replies[6][0] == Status.OK
+        statuses.append(replies[6][0])
+    answered = statuses.index(Status.OK)
+    assert answered >= dut.latency()
+    assert statuses == [Status.ERROR] * answered + [Status.OK] * (40 - answered)
 
 
 def test_result_collector_expires_only_while_a_result_is_due():
@@ -231,3 +243,37 @@ def test_window_cycles():
     assert times["data"][5] - times["data"][0] == 5
     # The second request waited for the first one's payload.
     assert times["requests"][1] - times["data"][5] == 1
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.6])
+def test_counters_count_every_event(stall):
+    dut = Counters()
+    bench = Bench(dut, 6)
+    rng = random.Random(7)
+    names = [field.name for field in protocol.COUNTER_FIELDS if field.name != "cycles"]
+    counts = dict.fromkeys(names, 0)
+    readings = []
+
+    async def events(ctx):
+        for turn in range(6):
+            for _ in range(rng.randrange(200, 700)):
+                for number, name in enumerate(names):
+                    event = rng.random() < (number + 1) / len(names)
+                    counts[name] += event
+                    ctx.set(getattr(dut.events, name), event)
+                await ctx.tick()
+            for name in names:
+                ctx.set(getattr(dut.events, name), 0)
+            before = bench.cycle
+            ctx.set(dut.read, 1)
+            content = await bench.receive(ctx, dut.bytes, COUNTERS.size if turn % 2 else 17, stall)
+            ctx.set(dut.read, 0)
+            if turn % 2:
+                values = COUNTERS.unpack(bytes(content))
+                assert before <= values.pop("cycles") <= bench.cycle
+                readings.append((values, dict(counts)))
+
+    bench.add(events)
+    bench.run()
+    assert len(readings) == 3
+    assert all(values == expected for values, expected in readings)

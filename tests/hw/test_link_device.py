@@ -12,7 +12,7 @@ from adakern_spec import protocol
 from adakern_spec.digest import GATEWARE_VERSION, spec_digest
 from adakern_spec.network import SpnShape, folds_for_interval
 from adakern_spec.parameters import block_size
-from adakern_spec.protocol import ErrorCode, Request, Status
+from adakern_spec.protocol import LINK, ErrorCode, Link, Request, Status
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
@@ -23,6 +23,7 @@ STUCK = 9
 """Length of a map that the engine does not take; of the next length it gives no result."""
 
 TIMEOUT = 400
+LINKS = (LINK, Link(2, 128), Link(1, 128))
 SEQUENCES = 1 << protocol.SEQUENCE_BITS
 SIZE = block_size(SHAPE)
 BLOCK = bytes((7 * n + 3) % 256 for n in range(SIZE))
@@ -41,12 +42,13 @@ def word(value):
 class Session:
     """A host without any logic of its own: sends what it is told, remembers the sequence number."""
 
-    def __init__(self, epoch=0x1234, loaded=True, ratio=None, **engine):
+    def __init__(self, epoch=0x1234, loaded=True, ratio=None, link=LINK, **engine):
         engine = StubEngine(SHAPE, stuck_length=STUCK, **engine)
+        self.link = link
         clocks = {}
         if ratio is not None:
             engine, clocks = EngineCrossing(engine), {ENGINE: ratio}
-        top = ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout_cycles=TIMEOUT)
+        top = ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout_cycles=TIMEOUT, link=link)
         self.bench = ByteBench(top, clocks)
         self.deframer = Deframer()
         self.sync(epoch)
@@ -94,13 +96,18 @@ class Session:
         assert len(reply.payload) == 1
         return reply.payload[0]
 
+    def run_in_windows(self, frames, quiet=250):
+        """Replies to frames that are sent as many at once as the link takes."""
+        size = self.link.window
+        groups = [frames[first : first + size] for first in range(0, len(frames), size)]
+        return [reply for group in groups for reply in self.run(b"".join(group), quiet=quiet)]
+
     def counters(self):
         return COUNTERS.unpack(self.ask(Request.COUNTERS).payload)
 
     def loaded(self):
         """CRC and sum of the parameters that a map runs with."""
-        replies = self.run(b"".join(self.map(77, values_of(1))))
-        result = RESULT.unpack(replies[-1].payload)
+        result = RESULT.unpack(self.run_in_windows(self.map(77, values_of(1)))[-1].payload)
         return result["parameter_crc"], result["kernel_height"]
 
     def map(self, number, values):
@@ -113,14 +120,24 @@ def values_of(length, seed=1):
     return bytes((seed * 31 + 17 * n) % 256 for n in range(SHAPE.map_bytes(length)))
 
 
-@pytest.fixture(params=[None, 1.0, 2.7], ids=["together", "same-clock", "engine-faster"])
+SESSIONS = {
+    "together": {},
+    "same-clock": {"ratio": 1.0},
+    "engine-faster": {"ratio": 2.7},
+    "window-2": {"link": LINKS[1]},
+    "window-1": {"link": LINKS[2]},
+}
+
+
+@pytest.fixture(params=SESSIONS)
 def session(request):
-    """With the engine at the link's clock, and at one of its own, as fast or faster."""
-    return Session(ratio=request.param)
+    """With the engine at the link's clock, and at one of its own, as fast or faster; with a smaller link."""
+    return Session(**SESSIONS[request.param])
 
 
-def test_identity():
-    session = Session(loaded=False)
+@pytest.mark.parametrize("link", LINKS, ids=str)
+def test_identity(link):
+    session = Session(loaded=False, link=link)
     expected = {
         "digest": spec_digest(SHAPE),
         "gateware_version": GATEWARE_VERSION,
@@ -129,8 +146,8 @@ def test_identity():
         "height": 3,
         "channels": 2,
         "outputs": 2,
-        "window": protocol.WINDOW,
-        "payload_max": protocol.PAYLOAD_MAX,
+        "window": link.window,
+        "payload_max": link.payload,
         "multipliers": sum(fold.multipliers for fold in FOLDS),
         "interval": 9,
         "parameter_size": SIZE,
@@ -160,8 +177,9 @@ def test_map_in_pieces(session):
     assert 0 < result["stalls"] < result["cycles"]
 
 
-def test_requests_of_several_maps_at_once(session):
+def test_requests_of_several_maps_at_once():
     """All frames of a window back to back: one reply each, results in the order of the jobs."""
+    session = Session()
     maps = [values_of(length, seed) for seed, length in enumerate((1, 20, 2, 3))]
     frames = [frame for number, values in enumerate(maps) for frame in session.map(number, values)]
     assert len(frames) == protocol.WINDOW
@@ -201,7 +219,7 @@ def test_parameters_are_read_back_and_written_in_pieces(session):
 
 
 def test_parameters_written_amid_a_map_wait_for_the_commit_behind_it(session):
-    """A map around the write, one between write and commit, one behind the commit, all under way at once."""
+    """A map around the write, one between write and commit, one behind the commit, a window at a time."""
     changed = BLOCK[:10] + b"new" + BLOCK[13:]
     changed_crc = crc32c.crc32c(changed)
     frames = [
@@ -212,7 +230,7 @@ def test_parameters_written_amid_a_map_wait_for_the_commit_behind_it(session):
         session.frame(Request.PARAMETER_COMMIT, word(changed_crc)),
         *session.map(3, values_of(1)),
     ]
-    replies = session.run(b"".join(frames), quiet=600)
+    replies = session.run_in_windows(frames, quiet=600)
     results = [RESULT.unpack(reply.payload) for reply in replies if len(reply.payload) == RESULT.size]
     results.sort(key=lambda result: result["job"])
     old, new = (CRC, sum(BLOCK) % 65536), (changed_crc, sum(changed) % 65536)
@@ -287,6 +305,7 @@ def test_time_out_resets_the_engine_and_the_next_map_runs(session, length):
     assert result["kernel_height"] == sum(BLOCK) % 65536
 
 
+@pytest.mark.parametrize("session", list(SESSIONS)[:3], indirect=True)
 def test_time_out_fails_every_job_without_a_result(session):
     frames = [
         *session.map(1, values_of(STUCK + 1)),
@@ -306,6 +325,7 @@ def test_time_out_fails_every_job_without_a_result(session):
     assert (result["job"], result["scale_height"]) == (4, sum(values) % 65536)
 
 
+@pytest.mark.parametrize("session", list(SESSIONS)[:4], indirect=True)
 def test_commit_times_out_behind_a_stuck_map(session):
     frames = session.map(1, values_of(STUCK + 1))
     frames.append(session.frame(Request.PARAMETER_COMMIT, word(CRC)))
@@ -315,6 +335,7 @@ def test_commit_times_out_behind_a_stuck_map(session):
     assert session.ask(Request.PARAMETER_COMMIT, word(CRC)).status == Status.OK
 
 
+@pytest.mark.parametrize("session", list(SESSIONS)[:3], indirect=True)
 def test_time_out_does_not_disturb_a_read_of_the_parameters(session):
     frames = session.map(1, values_of(STUCK + 1))
     frames += [session.frame(Request.PARAMETER_READ, word(n) + b"\x40") for n in range(6)]
@@ -324,6 +345,7 @@ def test_time_out_does_not_disturb_a_read_of_the_parameters(session):
     assert [replies[first + 2 + n].payload for n in range(6)] == [BLOCK[n : n + 64] for n in range(6)]
 
 
+@pytest.mark.parametrize("session", list(SESSIONS)[:4], indirect=True)
 def test_repeated_request_is_answered_again_and_not_executed_again(session):
     values = values_of(2)
     job, data = session.map(5, values)
@@ -348,6 +370,7 @@ def test_repeated_request_without_an_answer_yet_is_busy():
     assert RESULT.unpack(replies[2].payload)["job"] == 5
 
 
+@pytest.mark.parametrize("session", list(SESSIONS)[:3], indirect=True)
 def test_requests_out_of_order_execute_in_order(session):
     values = values_of(4)
     frames = [session.frame(Request.JOB, JOB.pack(6, 4))]
@@ -362,7 +385,7 @@ def test_requests_out_of_order_execute_in_order(session):
 
 def test_outside_the_window_is_dropped(session):
     start = session.sequence
-    for offset in (protocol.WINDOW, 256, SEQUENCES - protocol.WINDOW - 1):
+    for offset in (session.link.window, 256, SEQUENCES - session.link.window - 1):
         sequence = (start + offset) % SEQUENCES
         assert session.run(session.frame(Request.IDENTITY, sequence=sequence)) == []
     assert session.counters()["frames_stale"] == 3

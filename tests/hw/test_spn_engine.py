@@ -14,6 +14,7 @@ from adakern_sim.streams import Bench
 from adakern_spec import cycles
 from adakern_spec.errors import ShapeError
 from adakern_spec.network import Fold, SpnShape, folds_for_interval
+from adakern_spec.protocol import LINK, Link
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
@@ -35,6 +36,7 @@ class Run:
         result_stall=0.0,
         pauses=None,
         multipliers=None,
+        link=LINK,
     ):
         rng = np.random.default_rng(seed)
         self.shape, self.folds, self.lengths = shape, folds, lengths
@@ -45,7 +47,7 @@ class Run:
             rng.integers(fmt.min, fmt.max + 1, (shape.in_channels, shape.height, length)).astype(dtype)
             for length in lengths
         ]
-        dut = SpnEngine(shape, folds, multipliers)
+        dut = SpnEngine(shape, folds, multipliers, link)
         bench = Bench(dut, seed)
         loaded = Signal()
 
@@ -132,13 +134,13 @@ def test_maps_of_one_length_follow_at_the_published_interval(shape, folds):
 
 
 @pytest.mark.parametrize(("shape", "folds", "blank"), [(*SWEEP[0], 10), (*SWEEP[2], 39)])
-def test_maps_that_may_not_overlap_follow_at_the_published_interval(shape, folds, blank, monkeypatch):
+def test_maps_that_may_not_overlap_follow_at_the_published_interval(shape, folds, blank):
     """Held back by the padding, and, longer, by the head."""
-    monkeypatch.setattr(cycles, "BYTES_BEHIND", 0)
-    run = Run(shape, folds, [1] * 4)
+    link = Link(2, 64)
+    run = Run(shape, folds, [1] * 4, link=link)
     run.check()
     gaps = {later - earlier for earlier, later in itertools.pairwise(run.starts)}
-    assert gaps == {cycles.interval(shape, folds, 1)}
+    assert gaps == {cycles.interval(shape, folds, 1, link)}
     assert gaps == {(shape.pixels(1) + blank) * cycles.pace(shape, folds)}
     assert all(result["stalls"] == 0 for result in run.results)
 

@@ -37,6 +37,7 @@ def test_every_code_is_listed_with_its_number(codes):
     "name",
     [
         "VERSION",
+        "PAYLOAD_MIN",
         "PAYLOAD_MAX",
         "REPLY_PAYLOAD_MAX",
         "WINDOW",

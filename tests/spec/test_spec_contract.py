@@ -155,6 +155,12 @@ def test_sequence_numbers_outnumber_the_window():
     assert 2 * protocol.WINDOW <= 1 << protocol.SEQUENCE_BITS
 
 
+@pytest.mark.parametrize(("window", "payload"), [(0, 512), (3, 512), (16, 512), (8, 32), (8, 100), (8, 1024)])
+def test_room_that_no_link_has_is_refused(window, payload):
+    with pytest.raises(ShapeError, match="use a power of two from"):
+        protocol.Link(window, payload)
+
+
 def test_request_types_leave_the_reply_bit_free():
     types = [int(request) for request in protocol.Request]
     assert all(0 < value < protocol.REPLY for value in types)

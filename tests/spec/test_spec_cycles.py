@@ -2,6 +2,7 @@ import pytest
 
 from adakern_spec import cycles
 from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape, folds_for_budget, folds_for_interval
+from adakern_spec.protocol import LINK, Link
 
 FOLDS = folds_for_budget(REFERENCE, 144)
 
@@ -27,6 +28,17 @@ def test_latency_grows_by_one_column_per_position():
     folds = folds_for_interval(shape, 6)
     steps = {cycles.latency(shape, folds, n + 1) - cycles.latency(shape, folds, n) for n in range(1, 50)}
     assert steps == {3 * cycles.pace(shape, folds)}
+
+
+def test_a_map_begins_amid_the_one_before_only_if_the_window_lets_its_pixels_through():
+    """The reference needs 51 pixels of 8 bytes behind a map."""
+    assert cycles.padding(REFERENCE) == 51
+    for link, overlaps in ((LINK, True), (Link(4, 256), True), (Link(4, 128), False), (Link(2, 512), False)):
+        assert cycles.overlaps(REFERENCE, link) == overlaps
+    single = Link(2, 256)
+    interval = cycles.interval(REFERENCE, FOLDS, REFERENCE_LENGTH, single)
+    assert interval == (REFERENCE.pixels(REFERENCE_LENGTH) + 51) * cycles.pace(REFERENCE, FOLDS)
+    assert cycles.utilisation(REFERENCE, FOLDS, REFERENCE_LENGTH, single) > 0.95
 
 
 def test_short_maps_wait_for_the_head_and_long_ones_do_not():

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from cobs import cobs
 
 from adakern_hw.link.framing import FrameReceiver, FrameSender
-from adakern_hw.link.layouts import HEADER, LINE_BYTE, PACKET_BYTE, PAYLOAD_BYTE
+from adakern_hw.link.layouts import HEADER, LINE_BYTE, PACKET_BYTE, Layouts
 from adakern_hw.link.uart import UartReceiver, UartTransmitter
 from adakern_sim.benches.plan import BenchPlan, StreamPlan
 from adakern_sim.benches.runner import BenchFailed, run_bench
@@ -120,7 +120,7 @@ def test_frame_receiver(tmp_path: Path, seed: int) -> None:
                 "payload",
                 False,
                 tuple(
-                    packed(PAYLOAD_BYTE, {"index": index, "data": byte})
+                    packed(Layouts(protocol.LINK).payload_byte, {"index": index, "data": byte})
                     for content in contents
                     for index, byte in enumerate(content)
                 ),

@@ -168,7 +168,7 @@ def boards(
                 "block_rams": board.capacity.block_rams,
                 "clock_mhz": board.clock / MHZ,
                 "multipliers": cycles.multipliers(folds),
-                "maps_per_second": board.clock / cycles.interval(shape, folds, length),
+                "maps_per_second": board.clock / cycles.interval(shape, folds, length, board.link),
                 "fits": board.fits_any,
             }
         )

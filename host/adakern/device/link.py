@@ -29,7 +29,7 @@ QUEUE_MARGIN = 1.5
 """Time-out over the time that the bytes ahead, the request and its reply take on the line."""
 
 FULL_WINDOW = protocol.WINDOW * (protocol.PACKET_MAX + protocol.REPLY_MAX)
-"""Bytes of a window of requests and replies."""
+"""Bytes of the largest window of requests and replies."""
 
 FLUSH_ATTEMPTS = (1, 2)
 """Those of the attempts to SYNC that wait for what an earlier session may have left in the queues."""
@@ -98,6 +98,8 @@ class Link:
 
     Attributes
     ----------
+    window : int
+        Requests under way at once; 1 until the device has said how many it takes.
     repeated : int
         Requests sent again so far.
     stale : int
@@ -107,6 +109,7 @@ class Link:
     def __init__(self, transport: Transport, execution_time: float = 0.0) -> None:
         self.transport = transport
         self.execution_time = execution_time
+        self.window = 1
         self.repeated = 0
         self.stale = 0
         self._deframer = Deframer()
@@ -191,7 +194,7 @@ class Link:
                     raise RequestRefused(kind, reply.payload[0] if reply.payload else 0, self.transport.name)
                 yield reply.payload
                 self._check_epoch(epoch)
-            while more and len(flights) < protocol.WINDOW:
+            while more and len(flights) < self.window:
                 command = next(source, None)
                 self._check_epoch(epoch)
                 if command is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from adakern_spec import protocol
 from adakern_spec.digest import spec_digest
-from adakern_spec.errors import DeviceError
+from adakern_spec.errors import DeviceError, ShapeError
 from adakern_spec.network import SpnShape
 from adakern_spec.parameters import block_size
 from adakern_spec.protocol import ErrorCode, Request
@@ -81,6 +81,7 @@ class PacketDevice(Device):
         self.url = url or transport.name
         self._transport = transport
         self._link = Link(transport)
+        self._payload = protocol.PAYLOAD_MIN
         self._parameters: SpnParameters | None = None
         self._loaded = False
         self._job = secrets.randbits(32)
@@ -180,8 +181,19 @@ class PacketDevice(Device):
                 "use the bitstream and the model of one shape and one version of adakern",
             )
         identity = IDENTITY.unpack(reply, self.url)
-        pixels = protocol.WINDOW * protocol.PAYLOAD_MAX / self.shape.in_channels
+        self._obey(identity)
+        pixels = self._link.window * self._payload / self.shape.in_channels
         self._link.execution_time = pixels * identity["interval"] / max(1, identity["clock_hz"])
+
+    def _obey(self, identity: dict[str, Any]) -> None:
+        """Keep to the window and the payloads that the device has room for."""
+        try:
+            room = protocol.Link(identity["window"], identity["payload_max"])
+        except ShapeError as error:
+            raise DeviceError(
+                f"the device claims a {error.what}", self.url, "use the bitstream of this version of adakern"
+            ) from error
+        self._link.window, self._payload = room.window, room.payload
 
     def _ready(self) -> None:
         """Begin a new epoch if the last exchange broke off; make sure that the parameters are there."""
@@ -192,7 +204,8 @@ class PacketDevice(Device):
             return
         identity = IDENTITY.unpack(self._link.request(Request.IDENTITY), self.url)
         if not (identity["parameters_valid"] and identity["parameter_crc"] == self._parameters.crc):
-            block, step = self._parameters.to_block(), protocol.PAYLOAD_MAX - ADDRESS.size
+            self._obey(identity)
+            block, step = self._parameters.to_block(), self._payload - ADDRESS.size
             commands: list[Command] = [
                 (Request.PARAMETER_WRITE, ADDRESS.pack(first) + block[first : first + step])
                 for first in range(0, len(block), step)
@@ -212,7 +225,7 @@ class PacketDevice(Device):
 
         def commands() -> Iterator[Command]:
             for values in maps:
-                payload, step = map_payload(values), protocol.PAYLOAD_MAX
+                payload, step = map_payload(values), self._payload
                 self._job = (self._job + 1) % (1 << 32)
                 results.append(None)
                 yield Request.JOB, JOB.pack(self._job, values.shape[2])

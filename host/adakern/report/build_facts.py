@@ -9,7 +9,7 @@ from typing import Any
 from adakern_hw.bitstream import Bitstream, Order, Sources
 from adakern_hw.footprint import read_footprint
 from adakern_spec import cycles
-from adakern_spec.network import REFERENCE_LENGTH, Fold, SpnShape
+from adakern_spec.network import REFERENCE_LENGTH
 
 from ..artifact import Artifact
 
@@ -46,7 +46,7 @@ def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
             }
             for one in placement.clocks
         ],
-        "network": _network(order.shape, order.folds, order.clock_hz, clock.reached * MHZ),
+        "network": _network(order, clock.reached * MHZ),
         "resources": {
             "total": made.modules[""],
             "capacity": vars(board.capacity),
@@ -61,10 +61,11 @@ def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
     }
 
 
-def _network(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, reached_hz: float) -> Facts:
+def _network(order: Order, reached_hz: float) -> Facts:
     """What the network costs in cycles, and in time at the board's clock and at the fastest that is met."""
+    shape, folds, link, clock_hz = order.shape, order.folds, order.board.link, order.clock_hz
     length = min(REFERENCE_LENGTH, shape.max_length)
-    interval, latency = cycles.interval(shape, folds, length), cycles.latency(shape, folds, length)
+    interval, latency = cycles.interval(shape, folds, length, link), cycles.latency(shape, folds, length)
     return {
         "channels": shape.channels,
         "height": shape.height,
@@ -82,7 +83,7 @@ def _network(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, reached_hz
             for stage, fold in zip(shape.stages, folds, strict=True)
         ],
         "multipliers": cycles.multipliers(folds),
-        "utilisation": cycles.utilisation(shape, folds, length),
+        "utilisation": cycles.utilisation(shape, folds, length, link),
         "cycles_per_map": interval,
         "latency_cycles": latency,
         "clock_hz": clock_hz,

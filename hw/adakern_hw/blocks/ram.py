@@ -5,10 +5,17 @@ from amaranth.hdl import Shape, ShapeLike
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In, Out
+from amaranth.vendor import LatticeICE40Platform
 
 from adakern_spec.cycles import FIFO_LATENCY
 
 from .hints import UNINITIALISED
+
+ICE40_WIDTH = 16
+"""Bits of the widest word of an iCE40's block RAM."""
+
+ICE40_BITS = 64
+"""From here on a block RAM of the iCE40, which has no smaller memory, is worth its place."""
 
 
 class Ram(wiring.Component):
@@ -24,8 +31,6 @@ class Ram(wiring.Component):
     shape : ShapeLike
         Of a word.
     depth : int
-    style : str
-        Memory to use, as in Yosys' ``ram_style``; by default the cheapest.
 
     Members
     -------
@@ -34,10 +39,9 @@ class Ram(wiring.Component):
         Keeps its data while ``en`` is 0, which is 1 by default.
     """
 
-    def __init__(self, shape: ShapeLike, depth: int, style: str | None = None) -> None:
+    def __init__(self, shape: ShapeLike, depth: int) -> None:
         self.shape = shape
         self.depth = depth
-        self.style = style
         bits = (depth - 1).bit_length()
         super().__init__(
             {
@@ -48,7 +52,10 @@ class Ram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        attributes = {"no_rw_check": 1} | ({} if self.style is None else {"ram_style": self.style})
+        attributes: dict[str, int | str] = {"no_rw_check": 1}
+        width = Shape.cast(self.shape).width
+        if isinstance(platform, LatticeICE40Platform) and self.depth * min(width, ICE40_WIDTH) >= ICE40_BITS:
+            attributes["ram_style"] = "block"
         m.submodules.words = words = Memory(shape=self.shape, depth=self.depth, init=[], attrs=attributes)
         write, read = words.write_port(), words.read_port(domain="comb")
         # Yosys makes this register that of the block RAM.
@@ -68,6 +75,9 @@ class Ram(wiring.Component):
 FEW = 8
 """Most words of which each has a bit of its own in a `Queue`'s level."""
 
+REGISTERS = 2
+"""Deepest queue that is made of registers."""
+
 
 class Queue(wiring.Component):
     """First in, first out.
@@ -78,7 +88,8 @@ class Queue(wiring.Component):
     ----------
     shape : ShapeLike
     depth : int
-        Words that it holds, at least 3: that of the output and the memory's.
+        Words that it holds: that of the output and the memory's. A shallow queue is made of registers and its
+        latency is at most that.
 
     Members
     -------
@@ -101,6 +112,34 @@ class Queue(wiring.Component):
         )
 
     def elaborate(self, platform):
+        return self._memory() if self.depth > REGISTERS else self._registers()
+
+    def _registers(self) -> Module:
+        """Each word moves up as far as it can; the first is the output."""
+        m = Module()
+        words = [Signal(self.shape, name=f"word_{place}", reset_less=True) for place in range(self.depth)]
+        valid = Signal(self.depth)
+        moves = Signal(self.depth)
+        m.d.comb += [
+            self.output.payload.eq(words[0]),
+            self.output.valid.eq(valid[0]),
+            self.empty.eq(valid == 0),
+            self.input.ready.eq(~valid[-1]),
+        ]
+        for place in range(self.depth):
+            frees = self.output.ready if place == 0 else moves[place - 1]
+            m.d.comb += moves[place].eq(~valid[place] | frees)
+            last = place == self.depth - 1
+            source, arrives = (
+                (self.input.payload, self.input.valid & self.input.ready)
+                if last
+                else (words[place + 1], valid[place + 1])
+            )
+            with m.If(moves[place]):
+                m.d.sync += [words[place].eq(source), valid[place].eq(arrives)]
+        return m
+
+    def _memory(self) -> Module:
         m = Module()
         words = self.depth - 1
         m.submodules.ram = ram = Ram(self.shape, words)

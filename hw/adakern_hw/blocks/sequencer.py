@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from adakern_spec.cycles import overlaps, pace, padding, separation
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.numbers import LENGTH_BITS
+from adakern_spec.protocol import LINK, Link
 
 from .hints import COPY
 from .pixels import input_layout, pixel_layout
@@ -38,7 +39,8 @@ class Sequencer(wiring.Component):
         A pixel is due in the middle of a map and not there.
     """
 
-    def __init__(self, shape: SpnShape, folds: tuple[Fold, ...]) -> None:
+    def __init__(self, shape: SpnShape, folds: tuple[Fold, ...], link: Link = LINK) -> None:
+        self.link = link
         self.shape = shape
         self.folds = folds
         stage = shape.stages[0]
@@ -81,7 +83,7 @@ class Sequencer(wiring.Component):
         loaded = Signal()
         begun = Signal()
         may_begin = Signal()
-        pushes = Const(1) if overlaps(self.shape) else undrained == 0
+        pushes = Const(1) if overlaps(self.shape, self.link) else undrained == 0
         m.d.comb += [
             self.pixels.ready.eq(due & loaded & (begun | (may_begin & pushes))),
             accepted.eq(self.pixels.ready & self.pixels.valid),

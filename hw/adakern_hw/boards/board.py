@@ -7,6 +7,7 @@ from amaranth.build import Platform
 
 from adakern_spec.errors import AdakernError
 from adakern_spec.network import ConvShape, Fold, SpnShape
+from adakern_spec.protocol import LINK, Link
 
 from ..blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
 from ..blocks.multiplier import LogicMultiplierRow, MultiplierRow
@@ -115,7 +116,7 @@ class Board:
     of it unless a build asks for another, in Hz. ``uart`` is the resource of the link, run at ``baud``.
     ``loader`` is the board's name in openFPGALoader. ``identity`` are bytes that every bitstream for the
     part has near its start, if its family's bitstreams name the part. ``dsp_sites`` are the places of the
-    part's DSP blocks; without them the placer chooses.
+    part's DSP blocks; without them the placer chooses. ``link`` is what the part has room for.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Board:
     uart: tuple[str, int] = ("uart", 0)
     identity: bytes = b""
     dsp_sites: tuple[SiteLine, ...] = ()
+    link: Link = LINK
 
     @property
     def fits_any(self) -> bool:

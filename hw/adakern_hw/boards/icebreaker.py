@@ -2,6 +2,8 @@
 
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
+from adakern_spec.protocol import Link
+
 from .board import ICE40, Board, Capacity
 
 ICEBREAKER = Board(
@@ -14,5 +16,6 @@ ICEBREAKER = Board(
     oscillator=12_000_000,
     clock=20_250_000,
     baud=1_000_000,
+    link=Link(window=2, payload=256),
     loader="ice40_generic",
 )

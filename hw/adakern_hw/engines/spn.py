@@ -9,6 +9,7 @@ from adakern_spec.errors import ShapeError
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.numbers import KERNEL, LENGTH_BITS, SCALE
 from adakern_spec.parameters import DIRECTION_FIELDS, DIRECTIONS, HEAD_FIELDS, record_size, stage_size
+from adakern_spec.protocol import LINK, Link
 
 from ..blocks.conv import ConvStage
 from ..blocks.meter import COUNTER_BITS, MapMeter
@@ -70,7 +71,9 @@ class SpnEngine(wiring.Component):
         shape: SpnShape,
         folds: tuple[Fold, ...],
         multipliers: tuple[type[MultiplierRow], ...] | None = None,
+        link: Link = LINK,
     ) -> None:
+        self.link = link
         self.multipliers = (MultiplierRow,) * len(folds) if multipliers is None else multipliers
         for name, given in (("folds", folds), ("multipliers", self.multipliers)):
             if len(given) != len(shape.stages):
@@ -97,17 +100,17 @@ class SpnEngine(wiring.Component):
 
     def interval(self, length: int) -> int:
         """Cycles per map of ``length`` back to back."""
-        return cycles.interval(self.shape, self.folds, length)
+        return cycles.interval(self.shape, self.folds, length, self.link)
 
     @property
     def flights(self) -> int:
         """Maps under way at once, at most."""
-        return cycles.flights(self.shape, self.folds)
+        return cycles.flights(self.shape, self.folds, self.link)
 
     def elaborate(self, platform):
         m = Module()
         shape = self.shape
-        sequencer = Sequencer(shape, self.folds)
+        sequencer = Sequencer(shape, self.folds, self.link)
         stages = [
             ConvStage(stage, fold, shape.height, multiplier)
             for stage, fold, multiplier in zip(shape.stages, self.folds, self.multipliers, strict=True)

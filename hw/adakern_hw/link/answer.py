@@ -3,7 +3,7 @@
 from amaranth import Module, Signal
 
 from adakern_spec import protocol
-from adakern_spec.protocol import ErrorCode, Field, Status
+from adakern_spec.protocol import ErrorCode, Field, Link, Status
 
 from .fields import RecordWriter
 
@@ -11,7 +11,6 @@ RECORDS: dict[str, tuple[Field, ...]] = {
     "empty": (),
     "error": (Field("code", 1),),
     "identity": protocol.IDENTITY_FIELDS,
-    "counters": protocol.COUNTER_FIELDS,
     "commit": protocol.PARAMETER_COMMIT_REPLY_FIELDS,
 }
 """Payloads of replies that are a record."""
@@ -31,8 +30,8 @@ class Answer:
         Of the record "error".
     """
 
-    def __init__(self) -> None:
-        self.writer = RecordWriter(RECORDS)
+    def __init__(self, link: Link) -> None:
+        self.writer = RecordWriter(RECORDS, link)
         self.code = Signal(8, reset_less=True)
         self.record = Signal(range(len(RECORDS)), reset_less=True)
         self.status = Signal(Status, reset_less=True)

@@ -8,10 +8,10 @@ from adakern_spec import protocol
 from adakern_spec.network import SpnShape
 from adakern_spec.numbers import LENGTH_BITS
 from adakern_spec.parameters import block_size
-from adakern_spec.protocol import ErrorCode, Request, Status
+from adakern_spec.protocol import LINK, ErrorCode, Link, Request, Status, fields_size
 
 from .answer import Answer
-from .layouts import PENDING, REPLY_LENGTH, REPLY_PART, REQUEST, record_layout
+from .layouts import REPLY_LENGTH, Layouts
 from .request import RequestInHand
 from .store import read_layout, write_layout
 
@@ -61,6 +61,7 @@ class Dispatcher(wiring.Component):
         IDENTITY_FIELDS but the last two, which are live.
     timeout : int
         Cycles.
+    link : Link
 
     Members
     -------
@@ -78,7 +79,8 @@ class Dispatcher(wiring.Component):
     pending : Out(stream of PENDING)
     results_idle, expired : In(1)
         From `ResultCollector`.
-    counters : In(record of COUNTER_FIELDS)
+    counters_read, counters
+        To and from `Counters`.
     parameter_crc : Out(32)
         CRC of the parameters in the engine.
     abort : Out(1)
@@ -86,16 +88,20 @@ class Dispatcher(wiring.Component):
         The store is left in the middle of a read.
     """
 
-    def __init__(self, shape: SpnShape, identity: dict[str, int | bytes], timeout: int) -> None:
+    def __init__(
+        self, shape: SpnShape, identity: dict[str, int | bytes], timeout: int, link: Link = LINK
+    ) -> None:
         self.shape = shape
+        self.link = link
+        layouts = Layouts(link)
         self.identity = identity
         self.timeout = timeout
         self.size = block_size(shape)
         super().__init__(
             {
-                "requests": In(stream.Signature(REQUEST)),
+                "requests": In(stream.Signature(layouts.request)),
                 "data": In(stream.Signature(8)),
-                "parts": Out(stream.Signature(REPLY_PART)),
+                "parts": Out(stream.Signature(layouts.reply_part)),
                 "store_write": Out(stream.Signature(write_layout(self.size), always_ready=True)),
                 "store_read": Out(stream.Signature(read_layout(self.size))),
                 "store_bytes": In(stream.Signature(8)),
@@ -104,10 +110,11 @@ class Dispatcher(wiring.Component):
                 "bytes": Out(stream.Signature(8)),
                 "parameters": Out(stream.Signature(8)),
                 "busy": In(1),
-                "pending": Out(stream.Signature(PENDING)),
+                "pending": Out(stream.Signature(layouts.pending)),
                 "results_idle": In(1),
                 "expired": In(1),
-                "counters": In(record_layout(protocol.COUNTER_FIELDS)),
+                "counters_read": Out(1),
+                "counters": In(stream.Signature(8)),
                 "parameter_crc": Out(32),
                 "abort": Out(1),
                 "store_reset": Out(1),
@@ -116,9 +123,9 @@ class Dispatcher(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        request = RequestInHand(self.shape)
+        request = RequestInHand(self.shape, self.link)
         registers = _Registers(self.shape)
-        answer = Answer()
+        answer = Answer(self.link)
         self._records(m, request, registers, answer)
         self._watch(m, registers)
         self._connect(m, request, registers, answer)
@@ -144,7 +151,6 @@ class Dispatcher(wiring.Component):
             writer.start.payload.slot.eq(request.slot),
             writer.values.error.code.eq(answer.code),
             writer.values.commit.crc.eq(self.parameter_crc),
-            writer.values.counters.eq(self.counters),
             self.parameter_crc.eq(registers.loaded_crc),
         ]
         for field in protocol.IDENTITY_FIELDS:
@@ -221,8 +227,9 @@ class Dispatcher(wiring.Component):
         with m.State("EXECUTE"), m.Switch(Mux(aborted, NOTHING, request.kind)):
             with m.Case(Request.IDENTITY):
                 answer.respond(m, "identity")
-            with m.Case(Request.COUNTERS):
-                answer.respond(m, "counters")
+            with m.Case(Request.COUNTERS), m.If(answer.writer.start.ready):
+                # The reply before this one goes first.
+                m.next = "COUNT"
             with m.Case(Request.PARAMETER_WRITE):
                 with m.If(request.beyond):
                     answer.refuse(m, ErrorCode.BAD_ADDRESS)
@@ -287,21 +294,28 @@ class Dispatcher(wiring.Component):
                 answer.respond(m, "empty")
 
     def _read(self, m: Module, request: RequestInHand, registers: _Registers) -> None:
-        """PARAMETER_READ: bytes of the store are the reply, past the `RecordWriter`."""
-        index, size = registers.index, request.read.size
-        with m.State("READ"):
-            m.d.comb += [
-                self.parts.payload.slot.eq(request.slot),
-                self.parts.payload.index.eq(index),
-                self.parts.payload.data.eq(Mux(index == size, Status.OK, self.store_bytes.payload)),
-                self.parts.payload.final.eq(index == size),
-                self.parts.valid.eq((index == size) | self.store_bytes.valid),
-                self.store_bytes.ready.eq((index != size) & self.parts.ready),
-            ]
-            with m.If(self.parts.valid & self.parts.ready):
-                m.d.sync += index.eq(index + 1)
-                with m.If(index == size):
-                    m.next = "IDLE"
+        """PARAMETER_READ, COUNTERS: bytes of the store or the counters are the reply."""
+        index = registers.index
+        counters = fields_size(protocol.COUNTER_FIELDS)
+        for state, source, size in (
+            ("READ", self.store_bytes, request.read.size),
+            ("COUNT", self.counters, counters),
+        ):
+            with m.State(state):
+                end = index == size
+                m.d.comb += [
+                    self.parts.payload.slot.eq(request.slot),
+                    self.parts.payload.index.eq(index),
+                    self.parts.payload.data.eq(Mux(end, Status.OK, source.payload)),
+                    self.parts.payload.final.eq(end),
+                    self.parts.valid.eq(end | source.valid),
+                    source.ready.eq(~end & self.parts.ready),
+                    self.counters_read.eq((state == "COUNT") & ~end),
+                ]
+                with m.If(self.parts.valid & self.parts.ready):
+                    m.d.sync += index.eq(index + 1)
+                    with m.If(end):
+                        m.next = "IDLE"
 
     def _commit(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
         """PARAMETER_COMMIT: once the engine is idle, check the store's content and load it."""

@@ -13,7 +13,7 @@ from ..blocks.ram import Queue
 class PixelFeeder(wiring.Component):
     """Packs bytes into pixels, first channel first, behind a buffer that bridges the gap between packets.
 
-    Latency: a pixel 4 cycles after its last byte; a byte per cycle. The buffer holds ``DEPTH`` bytes: more
+    Latency: a pixel 3 cycles after its last byte; a byte per cycle. The buffer holds ``DEPTH`` bytes: more
     than the cycles that the dispatcher needs from one DATA packet to the next, so an engine slower than a
     byte per cycle never waits.
 
@@ -47,16 +47,14 @@ class PixelFeeder(wiring.Component):
         gathered = Signal(ACTIVATION_BITS * self.channels, reset_less=True)
         count = Signal(range(self.channels))
         full = Signal()
-        emit = Signal()
         byte = buffer.output
         m.d.comb += [
-            emit.eq(full & (self.pixels.ready | ~self.pixels.valid)),
-            byte.ready.eq(~full | emit),
+            self.pixels.payload.eq(gathered),
+            self.pixels.valid.eq(full),
+            byte.ready.eq(~full | self.pixels.ready),
         ]
         with m.If(self.pixels.ready):
-            m.d.sync += self.pixels.valid.eq(0)
-        with m.If(emit):
-            m.d.sync += [self.pixels.valid.eq(1), self.pixels.payload.eq(gathered), full.eq(0)]
+            m.d.sync += full.eq(0)
         with m.If(byte.valid & byte.ready):
             last = count == self.channels - 1
             m.d.sync += [

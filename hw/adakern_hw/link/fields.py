@@ -4,27 +4,24 @@ from amaranth import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.protocol import Field
+from adakern_spec.protocol import Field, Link, fields_size
 
-from .layouts import REPLY_LENGTH, REPLY_PART, SLOT, STATUS, record_layout
-
-CHUNK = 8
-"""Most bytes that are taken from a record at once."""
+from .layouts import REPLY_LENGTH, STATUS, Layouts, record_layout
 
 
 class RecordWriter(wiring.Component):
     """Writes one of several records into a reply, byte by byte.
 
-    A record is read field by field, each in one cycle (in chunks of 8 bytes if it is longer), so a
-    field never tears although it may count on meanwhile.
+    The values of the record stay as they are from its start to its final part.
 
-    Latency: the first byte 2 cycles after the start, then one per cycle and one more per field; the final
-    part after `latency` cycles.
+    Latency: the first byte 2 cycles after the start, then one per cycle; the final part after `latency`
+    cycles.
 
     Parameters
     ----------
     records : dict from name to fields
         What can be written. An empty record is a reply without payload.
+    link : Link
 
     Members
     -------
@@ -33,17 +30,22 @@ class RecordWriter(wiring.Component):
     parts : Out(stream of REPLY_PART)
     """
 
-    def __init__(self, records: dict[str, tuple[Field, ...]]) -> None:
+    def __init__(self, records: dict[str, tuple[Field, ...]], link: Link) -> None:
         self.records = records
+        layouts = Layouts(link)
         self.command = data.StructLayout(
-            {"record": unsigned(max(1, (len(records) - 1).bit_length())), "slot": SLOT, "status": STATUS}
+            {
+                "record": unsigned(max(1, (len(records) - 1).bit_length())),
+                "slot": layouts.slot,
+                "status": STATUS,
+            }
         )
         layout = data.StructLayout({name: record_layout(fields) for name, fields in records.items()})
         super().__init__(
             {
                 "start": In(stream.Signature(self.command)),
                 "values": In(layout),
-                "parts": Out(stream.Signature(REPLY_PART)),
+                "parts": Out(stream.Signature(layouts.reply_part)),
             }
         )
 
@@ -53,69 +55,57 @@ class RecordWriter(wiring.Component):
 
     def latency(self, record: str) -> int:
         """Cycles from the start to the final part, if no part has to wait."""
-        chunks = self._chunks(record)
-        return 2 + len(chunks) + sum(size for _, size in chunks)
-
-    def _chunks(self, name: str) -> list[tuple[object, int]]:
-        """Value and size in bytes of each chunk of a record."""
-        chunks = []
-        for field in self.records[name]:
-            value = self.values[name][field.name]
-            for first in range(0, field.size, CHUNK):
-                size = min(CHUNK, field.size - first)
-                chunks.append((value[8 * first : 8 * (first + size)], size))
-        return chunks
+        return 2 + fields_size(self.records[record])
 
     def elaborate(self, platform):
         m = Module()
-        tables = [self._chunks(name) for name in self.records]
-        total = sum(len(table) for table in tables)
-        firsts, position = [], 0
-        for table in tables:
-            firsts.append(position)
-            position += len(table)
-
+        sizes = [fields_size(fields) for fields in self.records.values()]
+        # The bytes of all records one after another; those of one begin at its place.
+        places = [sum(sizes[:number]) for number in range(len(sizes))]
         command = Signal(self.command, reset_less=True)
-        chunk = Signal(range(max(2, total + 1)))
-        stop = Signal.like(chunk)
-        shift = Signal(8 * CHUNK, reset_less=True)
-        left = Signal(range(CHUNK + 1))
-        index = Signal(REPLY_LENGTH)
+        place = Signal(range(sum(sizes) + 2), reset_less=True)
+        left = Signal(range(max(sizes) + 1), reset_less=True)
+        index = Signal(REPLY_LENGTH, reset_less=True)
+        byte = Signal(8, reset_less=True)
+        fetch = Signal()
         m.d.comb += [
             self.parts.payload.slot.eq(command.slot),
             self.parts.payload.index.eq(index),
+            self.parts.payload.data.eq(byte),
         ]
+        with m.If(fetch):
+            m.d.sync += place.eq(place + 1)
+            with m.Switch(place):
+                for number, (name, size) in enumerate(zip(self.records, sizes, strict=True)):
+                    content = self.values[name].as_value()
+                    for offset in range(size):
+                        with m.Case(places[number] + offset):
+                            m.d.sync += byte.eq(content[8 * offset : 8 * (offset + 1)])
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.start.ready.eq(1)
                 m.d.sync += [command.eq(self.start.payload), index.eq(0)]
                 with m.Switch(self.start.payload.record):
-                    for number, table in enumerate(tables):
+                    for number, size in enumerate(sizes):
                         with m.Case(number):
-                            m.d.sync += [chunk.eq(firsts[number]), stop.eq(firsts[number] + len(table))]
+                            m.d.sync += [place.eq(places[number]), left.eq(size)]
                 with m.If(self.start.valid):
-                    m.next = "TAKE"
-            with m.State("TAKE"):
-                with m.Switch(chunk):
-                    for number, (value, size) in enumerate(chunk for table in tables for chunk in table):
-                        with m.Case(number):
-                            m.d.sync += [shift.eq(value), left.eq(size)]
-                m.d.sync += chunk.eq(chunk + 1)
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.comb += fetch.eq(1)
                 m.next = "WRITE"
-                with m.If(chunk == stop):
+                with m.If(left == 0):
+                    m.d.sync += byte.eq(command.status)
                     m.next = "FINISH"
             with m.State("WRITE"):
-                m.d.comb += [self.parts.valid.eq(1), self.parts.payload.data.eq(shift[:8])]
+                m.d.comb += [self.parts.valid.eq(1), fetch.eq(self.parts.ready)]
                 with m.If(self.parts.ready):
-                    m.d.sync += [shift.eq(shift >> 8), left.eq(left - 1), index.eq(index + 1)]
+                    m.d.sync += [left.eq(left - 1), index.eq(index + 1)]
                     with m.If(left == 1):
-                        m.next = "TAKE"
+                        m.d.sync += byte.eq(command.status)
+                        m.next = "FINISH"
             with m.State("FINISH"):
-                m.d.comb += [
-                    self.parts.valid.eq(1),
-                    self.parts.payload.final.eq(1),
-                    self.parts.payload.data.eq(command.status),
-                ]
+                m.d.comb += [self.parts.valid.eq(1), self.parts.payload.final.eq(1)]
                 with m.If(self.parts.ready):
                     m.next = "IDLE"
         return m

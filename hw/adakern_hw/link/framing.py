@@ -6,9 +6,10 @@ from amaranth.lib.crc import Algorithm, Parameters
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
+from adakern_spec.protocol import LINK, Link
 
 from ..blocks.ram import Ram
-from .layouts import HEADER, LINE_BYTE, PACKET_BYTE, PAYLOAD_BYTE
+from .layouts import HEADER, LINE_BYTE, PACKET_BYTE, Layouts
 
 COBS_FULL = 0xFF
 """Code of a COBS group of 254 bytes that no zero follows."""
@@ -39,23 +40,33 @@ class FrameReceiver(wiring.Component):
     Latency: a payload byte appears 2 cycles after its byte on the line, the header 2 cycles
     after the delimiter. The header stays until it is taken; meanwhile no byte is.
 
+    Parameters
+    ----------
+    link : Link
+
     Members
     -------
     bytes : In(stream of LINE_BYTE)
     restart : In(1)
         Forget the frame under way (BREAK on the line).
-    payload : Out(stream of PAYLOAD_BYTE, always ready)
+    payload : Out(stream of Layouts(link).payload_byte, always ready)
         Void unless the frame's header follows.
     frames : Out(stream of HEADER)
     bad : Out(1)
         A frame was dropped.
     """
 
-    bytes: In(stream.Signature(LINE_BYTE))
-    restart: In(1)
-    payload: Out(stream.Signature(PAYLOAD_BYTE, always_ready=True))
-    frames: Out(stream.Signature(HEADER))
-    bad: Out(1)
+    def __init__(self, link: Link = LINK) -> None:
+        self.link = link
+        super().__init__(
+            {
+                "bytes": In(stream.Signature(LINE_BYTE)),
+                "restart": In(1),
+                "payload": Out(stream.Signature(Layouts(link).payload_byte, always_ready=True)),
+                "frames": Out(stream.Signature(HEADER)),
+                "bad": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -99,7 +110,7 @@ class FrameReceiver(wiring.Component):
                 m.d.sync += [decoded.eq(byte.data), decoded_valid.eq(1), left.eq(left - 1)]
 
         # `position` counts decoded bytes and stops one beyond the longest packet.
-        position = Signal(range(protocol.PACKET_MAX + 2))
+        position = Signal(range(self.link.packet_max + 2))
         header = Signal(HEADER, reset_less=True)
         expected = Signal(8 * 2 + 1, reset_less=True)
         index = Signal.like(self.payload.payload.index)
@@ -117,14 +128,14 @@ class FrameReceiver(wiring.Component):
             expected.eq(header.length + protocol.PACKET_MIN),
             self.bad.eq(0),
         ]
-        with m.If(decoded_valid & (position <= protocol.PACKET_MAX)):
+        with m.If(decoded_valid & (position <= self.link.packet_max)):
             m.d.sync += position.eq(position + 1)
             with m.If(in_header):
                 m.d.sync += header.as_value().eq(Cat(header.as_value()[8:], decoded))
-            with m.Elif(position < protocol.HEADER_SIZE + protocol.PAYLOAD_MAX):
+            with m.Elif(position < protocol.HEADER_SIZE + self.link.payload):
                 m.d.sync += [self.payload.valid.eq(1), index.eq(index + 1)]
         with m.If(ended):
-            good = crc.match_detected & ~broken & (position == expected) & (position <= protocol.PACKET_MAX)
+            good = crc.match_detected & ~broken & (position == expected) & (position <= self.link.packet_max)
             m.d.sync += [position.eq(0), index.eq(0), self.frames.valid.eq(good), self.bad.eq(~good)]
         with m.If(self.frames.valid & self.frames.ready):
             m.d.sync += self.frames.valid.eq(0)

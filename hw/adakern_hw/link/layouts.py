@@ -4,7 +4,7 @@ from amaranth import unsigned
 from amaranth.lib import data
 
 from adakern_spec import protocol
-from adakern_spec.protocol import Field
+from adakern_spec.protocol import Field, Link
 
 
 def record_layout(fields: tuple[Field, ...]) -> data.StructLayout:
@@ -12,13 +12,8 @@ def record_layout(fields: tuple[Field, ...]) -> data.StructLayout:
     return data.StructLayout({field.name: unsigned(8 * field.size) for field in fields})
 
 
-SLOT = unsigned((protocol.WINDOW - 1).bit_length())
-"""Sequence number modulo the window."""
-
 SEQUENCE = unsigned(protocol.SEQUENCE_BITS)
 EPOCH = unsigned(protocol.EPOCH_BITS)
-LENGTH = unsigned(protocol.PAYLOAD_MAX.bit_length())
-"""Payload bytes of a request."""
 
 REPLY_LENGTH = unsigned(protocol.REPLY_PAYLOAD_MAX.bit_length())
 """Payload bytes of a reply."""
@@ -30,26 +25,42 @@ HEADER = record_layout(protocol.HEADER)
 LINE_BYTE = data.StructLayout({"data": unsigned(8), "error": unsigned(1)})
 """A byte from the line; ``error``: it was damaged there, so the frame around it is void."""
 
-INDEX = unsigned((protocol.PAYLOAD_MAX - 1).bit_length())
-"""Place of a byte in a request's payload."""
-
-PAYLOAD_BYTE = data.StructLayout({"index": INDEX, "data": unsigned(8)})
-"""A byte of the payload of the frame that is being received."""
-
 PACKET_BYTE = data.StructLayout({"data": unsigned(8), "last": unsigned(1)})
 """A byte of a packet without its CRC."""
 
-REQUEST = data.StructLayout({"type": unsigned(8), "length": LENGTH, "slot": SLOT})
-"""A request whose turn has come."""
 
-ACCEPTED = data.StructLayout({"type": unsigned(8), "sequence": SEQUENCE, "slot": SLOT})
-"""A request that has just been accepted into a slot."""
+class Layouts:
+    """Payloads that depend on the link's window and buffers.
 
-REPLY_PART = data.StructLayout(
-    {"slot": SLOT, "index": REPLY_LENGTH, "data": unsigned(8), "final": unsigned(1)}
-)
-"""A byte of a reply's payload at ``index``; ``final`` instead: the reply is complete, ``index`` is
-its payload's length and ``data`` its status."""
+    Attributes
+    ----------
+    slot
+        Sequence number modulo the window.
+    length
+        Payload bytes of a request.
+    index
+        Place of a byte in a request's payload.
+    payload_byte
+        A byte of the payload of the frame that is being received.
+    request
+        A request whose turn has come.
+    accepted
+        A request that has just been accepted into a slot.
+    reply_part
+        A byte of a reply's payload at ``index``; ``final`` instead: the reply is complete, ``index`` is
+        its payload's length and ``data`` its status.
+    pending
+        A job whose map is complete: the request to answer with its result.
+    """
 
-PENDING = data.StructLayout({"slot": SLOT, "job": unsigned(32)})
-"""A job whose map is complete: the request to answer with its result."""
+    def __init__(self, link: Link) -> None:
+        self.slot = unsigned((link.window - 1).bit_length())
+        self.length = unsigned(link.payload.bit_length())
+        self.index = unsigned((link.payload - 1).bit_length())
+        self.payload_byte = data.StructLayout({"index": self.index, "data": unsigned(8)})
+        self.request = data.StructLayout({"type": unsigned(8), "length": self.length, "slot": self.slot})
+        self.accepted = data.StructLayout({"type": unsigned(8), "sequence": SEQUENCE, "slot": self.slot})
+        self.reply_part = data.StructLayout(
+            {"slot": self.slot, "index": REPLY_LENGTH, "data": unsigned(8), "final": unsigned(1)}
+        )
+        self.pending = data.StructLayout({"slot": self.slot, "job": unsigned(32)})

@@ -5,9 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
+from adakern_spec.protocol import LINK, Link
 
 from ..blocks.ram import Ram
-from .layouts import ACCEPTED, EPOCH, HEADER, PACKET_BYTE, REPLY_LENGTH, REPLY_PART, SEQUENCE, SLOT, STATUS
+from .layouts import EPOCH, HEADER, PACKET_BYTE, REPLY_LENGTH, SEQUENCE, STATUS, Layouts
 
 
 class ReplyStore(wiring.Component):
@@ -22,6 +23,10 @@ class ReplyStore(wiring.Component):
     Latency: a packet's first byte 4 cycles after its reply is complete, header bytes every cycle,
     payload bytes every third: a block RAM is slow enough to need a register behind it.
 
+    Parameters
+    ----------
+    link : Link
+
     Members
     -------
     accepted, repeated, synchronised, restart, epoch
@@ -35,20 +40,27 @@ class ReplyStore(wiring.Component):
         To `FrameSender`; withdraws the packet, also the byte on offer.
     """
 
-    accepted: In(stream.Signature(ACCEPTED, always_ready=True))
-    repeated: In(stream.Signature(SLOT, always_ready=True))
-    synchronised: In(1)
-    restart: In(1)
-    epoch: In(EPOCH)
-    results: In(stream.Signature(REPLY_PART))
-    responses: In(stream.Signature(REPLY_PART))
-    finished: Out(protocol.WINDOW)
-    packet: Out(stream.Signature(PACKET_BYTE))
-    discard: Out(1)
+    def __init__(self, link: Link = LINK) -> None:
+        self.link = link
+        self.layouts = Layouts(link)
+        super().__init__(
+            {
+                "accepted": In(stream.Signature(self.layouts.accepted, always_ready=True)),
+                "repeated": In(stream.Signature(self.layouts.slot, always_ready=True)),
+                "synchronised": In(1),
+                "restart": In(1),
+                "epoch": In(EPOCH),
+                "results": In(stream.Signature(self.layouts.reply_part)),
+                "responses": In(stream.Signature(self.layouts.reply_part)),
+                "finished": Out(link.window),
+                "packet": Out(stream.Signature(PACKET_BYTE)),
+                "discard": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
-        slots = protocol.WINDOW
+        slots = self.link.window
         m.submodules.payloads = payloads = Ram(8, slots * protocol.REPLY_PAYLOAD_MAX)
         m.submodules.requests = requests = Ram(data.StructLayout({"type": 8, "sequence": SEQUENCE}), slots)
         m.submodules.outcomes = outcomes = Ram(
@@ -60,7 +72,7 @@ class ReplyStore(wiring.Component):
         index_bits = (protocol.REPLY_PAYLOAD_MAX - 1).bit_length()
 
         # Collect.
-        part = Signal(REPLY_PART)
+        part = Signal(self.layouts.reply_part)
         arrives = self.results.valid | self.responses.valid
         completes = arrives & part.final
         m.d.comb += [
@@ -85,7 +97,7 @@ class ReplyStore(wiring.Component):
         # Send.
         pending = Signal(slots)
         greet = Signal()
-        slot = Signal(SLOT)
+        slot = Signal(self.layouts.slot)
         greeting = Signal()
         complete = Signal()
         header = Signal(HEADER, reset_less=True)

@@ -7,10 +7,10 @@ from adakern_spec import protocol
 from adakern_spec.network import SpnShape
 from adakern_spec.numbers import LENGTH_BITS
 from adakern_spec.parameters import block_size
-from adakern_spec.protocol import Field, Request
+from adakern_spec.protocol import Field, Link, Request
 
 from ..fixed import times
-from .layouts import LENGTH, SLOT, record_layout
+from .layouts import Layouts, record_layout
 
 ARGUMENTS: dict[Request, tuple[tuple[Field, ...], bool]] = {
     Request.IDENTITY: ((), False),
@@ -51,11 +51,12 @@ class RequestInHand:
         Of a job: bytes of the map.
     """
 
-    def __init__(self, shape: SpnShape) -> None:
+    def __init__(self, shape: SpnShape, link: Link) -> None:
         self.shape = shape
+        layouts = Layouts(link)
         self.kind = Signal(8, reset_less=True)
-        self.slot = Signal(SLOT, reset_less=True)
-        self.remaining = Signal(LENGTH)
+        self.slot = Signal(layouts.slot, reset_less=True)
+        self.remaining = Signal(layouts.length)
         self.needed = Signal(range(ARGUMENT_BYTES + 1))
         self.known = Signal()
         self.fits = Signal()

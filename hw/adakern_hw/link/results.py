@@ -1,26 +1,33 @@
 """Results of the engine on their way into replies."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
+from adakern_spec.protocol import LINK, Link
 
 from ..blocks.ram import Queue
 from ..engines.spn import RESULT_LAYOUT
 from .fields import RecordWriter
-from .layouts import PENDING, REPLY_PART
+from .layouts import Layouts
 
 
 class ResultCollector(wiring.Component):
     """Answers the requests whose map is complete, in the order of the jobs.
 
-    At most WINDOW requests are open, so the queue of jobs never refuses one. If the engine gives no
-    result for ``timeout`` cycles though one is due, ``expired`` pulses; cycles in which the engine is
-    ``stalled`` do not count, as then the host keeps it waiting. ``abort`` answers every job in
-    the queue with TIMEOUT.
+    At most every second request of a window completes a map, so the queue of jobs never refuses one.
+    If the engine gives no result for ``timeout`` cycles though one is due, ``expired`` pulses; cycles in
+    which the engine is ``stalled`` do not count, as then the host keeps it waiting. ``abort`` answers every
+    job in the queue with TIMEOUT, also that whose answer is being written.
 
-    Latency: the final part of the reply comes `latency` cycles after the result.
+    Latency: the final part of the reply comes `latency` cycles after the result, which is taken with it.
+
+    Parameters
+    ----------
+    timeout : int
+        Cycles.
+    link : Link
 
     Members
     -------
@@ -37,20 +44,25 @@ class ResultCollector(wiring.Component):
         A result went into its reply.
     """
 
-    jobs: In(stream.Signature(PENDING))
-    results: In(stream.Signature(RESULT_LAYOUT))
-    parameter_crc: In(32)
-    parts: Out(stream.Signature(REPLY_PART))
-    stalled: In(1)
-    abort: In(1)
-    expired: Out(1)
-    idle: Out(1)
-    finished: Out(1)
-
-    def __init__(self, timeout: int) -> None:
+    def __init__(self, timeout: int, link: Link = LINK) -> None:
         self.timeout = timeout
-        self._writer = RecordWriter({"result": protocol.RESULT_FIELDS, "error": (protocol.Field("code", 1),)})
-        super().__init__()
+        self.link = link
+        layouts = Layouts(link)
+        records = {"result": protocol.RESULT_FIELDS, "error": (protocol.Field("code", 1),)}
+        self._writer = RecordWriter(records, link)
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(layouts.pending)),
+                "results": In(stream.Signature(RESULT_LAYOUT)),
+                "parameter_crc": In(32),
+                "parts": Out(stream.Signature(layouts.reply_part)),
+                "stalled": In(1),
+                "abort": In(1),
+                "expired": Out(1),
+                "idle": Out(1),
+                "finished": Out(1),
+            }
+        )
 
     def latency(self) -> int:
         """Cycles from a result to the final part of its reply."""
@@ -58,13 +70,13 @@ class ResultCollector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(PENDING, protocol.WINDOW)
-        m.submodules.writer = writer = self._writer
+        m.submodules.queue = queue = Queue(Layouts(self.link).pending, (self.link.window + 1) // 2)
+        writer = self._writer
+        m.submodules.writer = ResetInserter(self.abort)(writer)
         wiring.connect(m, writer.parts, wiring.flipped(self.parts))
         wiring.connect(m, wiring.flipped(self.jobs), queue.input)
         head = queue.output.payload
-        # A copy: an abort may reset the engine while the reply is written.
-        result = Signal(RESULT_LAYOUT, reset_less=True)
+        result = self.results.payload
         values = writer.values.result
         m.d.comb += [
             values.job.eq(head.job),
@@ -92,7 +104,7 @@ class ResultCollector(wiring.Component):
             with m.State("WAIT"):
                 with m.If(queue.output.valid):
                     m.d.comb += [
-                        writer.start.valid.eq(self.results.valid | flushing),
+                        writer.start.valid.eq((self.results.valid | flushing) & ~self.abort),
                         writer.start.payload.record.eq(
                             Mux(flushing, writer.index("error"), writer.index("result"))
                         ),
@@ -101,8 +113,7 @@ class ResultCollector(wiring.Component):
                         ),
                     ]
                     with m.If(writer.start.valid & writer.start.ready):
-                        m.d.comb += self.results.ready.eq(~flushing)
-                        m.d.sync += [failed.eq(flushing), result.eq(self.results.payload)]
+                        m.d.sync += failed.eq(flushing)
                         m.next = "WRITE"
                     with m.Elif(timer == self.timeout):
                         m.d.sync += self.expired.eq(1)
@@ -111,8 +122,10 @@ class ResultCollector(wiring.Component):
                 with m.Elif(queue.empty):
                     m.d.sync += flushing.eq(0)
             with m.State("WRITE"):
+                with m.If(self.abort):
+                    m.next = "WAIT"
                 with m.If(written):
-                    m.d.comb += queue.output.ready.eq(1)
+                    m.d.comb += [queue.output.ready.eq(1), self.results.ready.eq(~failed)]
                     m.d.sync += self.finished.eq(~failed)
                     m.next = "WAIT"
         with m.If(self.abort):

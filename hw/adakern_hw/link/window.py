@@ -5,16 +5,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
+from adakern_spec.protocol import LINK, Link
 
 from ..blocks.ram import Ram
-from .layouts import ACCEPTED, EPOCH, HEADER, INDEX, LENGTH, PAYLOAD_BYTE, REQUEST, SEQUENCE, SLOT
+from .layouts import EPOCH, HEADER, SEQUENCE, Layouts
 
 
 class RequestWindow(wiring.Component):
     """Decides on each checked packet and hands the accepted ones out in sequence order, once each.
 
-    With ``offset = sequence - next`` and the slot ``sequence mod WINDOW``, a packet of the current
-    epoch is
+    With ``offset = sequence - next`` and the slot ``sequence mod WINDOW``, WINDOW being the link's, a
+    packet of the current epoch is
 
     =================  =========================================  ================================
     offset             slot                                       verdict
@@ -33,17 +34,21 @@ class RequestWindow(wiring.Component):
     first payload byte 3 cycles after the request was taken, then one per cycle. The next request is
     offered in the cycle after the last byte was taken.
 
+    Parameters
+    ----------
+    link : Link
+
     Members
     -------
     frames : In(stream of HEADER)
-    payload : In(stream of PAYLOAD_BYTE, always ready)
+    payload : In(stream of self.layouts.payload_byte, always ready)
         Payload of the frame whose header comes next.
     finished : In(WINDOW)
         Slots whose request has its final answer.
     requests : Out(stream of REQUEST)
     data : Out(stream of 8 bits)
         The payload of the last request taken; to be taken whole before the next is offered.
-    accepted : Out(stream of ACCEPTED, always ready)
+    accepted : Out(stream of self.layouts.accepted, always ready)
     repeated : Out(stream of SLOT, always ready)
         This slot's request came again.
     synchronised : Out(1)
@@ -55,33 +60,37 @@ class RequestWindow(wiring.Component):
         A packet was dropped.
     """
 
-    frames: In(stream.Signature(HEADER))
-    payload: In(stream.Signature(PAYLOAD_BYTE, always_ready=True))
-    finished: In(protocol.WINDOW)
-    requests: Out(stream.Signature(REQUEST))
-    data: Out(stream.Signature(8))
-    accepted: Out(stream.Signature(ACCEPTED, always_ready=True))
-    repeated: Out(stream.Signature(SLOT, always_ready=True))
-    synchronised: Out(1)
-    restart: Out(1)
-    epoch: Out(EPOCH)
-    stale: Out(1)
+    def __init__(self, link: Link = LINK) -> None:
+        self.link = link
+        self.layouts = Layouts(link)
+        super().__init__(
+            {
+                "frames": In(stream.Signature(HEADER)),
+                "payload": In(stream.Signature(self.layouts.payload_byte, always_ready=True)),
+                "finished": In(link.window),
+                "requests": Out(stream.Signature(self.layouts.request)),
+                "data": Out(stream.Signature(8)),
+                "accepted": Out(stream.Signature(self.layouts.accepted, always_ready=True)),
+                "repeated": Out(stream.Signature(self.layouts.slot, always_ready=True)),
+                "synchronised": Out(1),
+                "restart": Out(1),
+                "epoch": Out(EPOCH),
+                "stale": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
-        size, buffers = protocol.PAYLOAD_MAX, protocol.WINDOW + 1
+        layouts, window = self.layouts, self.link.window
+        size, buffers = self.link.payload, window + 1
         m.submodules.payloads = payloads = Ram(8, size * buffers)
-        m.submodules.records = records = Ram(
-            data.StructLayout({"type": 8, "length": LENGTH}), protocol.WINDOW
-        )
+        m.submodules.records = records = Ram(data.StructLayout({"type": 8, "length": layouts.length}), window)
         write, read = payloads.write, payloads.read
         store, fetch = records.write, records.read
 
         # Buffer that is received into, and those of the slots: always a permutation.
-        scratch = Signal(range(buffers), init=protocol.WINDOW)
-        owned = Array(
-            Signal(range(buffers), init=slot, name=f"buffer_{slot}") for slot in range(protocol.WINDOW)
-        )
+        scratch = Signal(range(buffers), init=window)
+        owned = Array(Signal(range(buffers), init=slot, name=f"buffer_{slot}") for slot in range(window))
         m.d.comb += [
             write.en.eq(self.payload.valid),
             write.addr.eq(Cat(self.payload.payload.index, scratch)),
@@ -90,13 +99,13 @@ class RequestWindow(wiring.Component):
 
         # Verdict. It compares with `next`, so it waits while that moves.
         following = Signal(SEQUENCE)
-        used = Signal(protocol.WINDOW)
-        waiting = Signal(protocol.WINDOW)
+        used = Signal(window)
+        waiting = Signal(window)
         previous_epoch = Signal(EPOCH)
         deciding = Signal()
         offset = Signal(SEQUENCE, reset_less=True)
         header = self.frames.payload
-        slot = Signal(SLOT)
+        slot = Signal(layouts.slot)
         moved = self.requests.valid & self.requests.ready
         m.d.comb += [slot.eq(header.sequence), self.frames.ready.eq(deciding)]
         m.d.sync += [
@@ -112,8 +121,8 @@ class RequestWindow(wiring.Component):
             self.restart.eq(0),
             self.stale.eq(0),
         ]
-        ahead = offset < protocol.WINDOW
-        behind = offset >= (1 << protocol.SEQUENCE_BITS) - protocol.WINDOW
+        ahead = offset < window
+        behind = offset >= (1 << protocol.SEQUENCE_BITS) - window
         slot_used = used.bit_select(slot, 1)
         slot_waits = waiting.bit_select(slot, 1)
         slot_open = slot_used & ~self.finished.bit_select(slot, 1)
@@ -152,8 +161,8 @@ class RequestWindow(wiring.Component):
         ]
 
         # Execution order: fetch the record of the next slot, offer it, stream its payload.
-        turn = Signal(SLOT)
-        remaining = Signal(LENGTH)
+        turn = Signal(layouts.slot)
+        remaining = Signal(layouts.length)
         address = Signal.like(read.addr)
         fetched = Signal()
         advance = self.data.ready | ~self.data.valid
@@ -182,7 +191,7 @@ class RequestWindow(wiring.Component):
                 waiting.bit_select(turn, 1).eq(0),
                 following.eq(following + 1),
                 remaining.eq(fetch.data.length),
-                address.eq(Cat(Const(0, INDEX), owned[turn])),
+                address.eq(Cat(Const(0, layouts.index), owned[turn])),
             ]
         with m.Elif(drained & waiting.bit_select(turn, 1)):
             m.d.sync += self.requests.valid.eq(1)

@@ -88,7 +88,9 @@ class StubEngine(wiring.Component):
         ]
         with m.If(pace != 0):
             m.d.sync += pace.eq(pace - 1)
-        m.d.sync += cycles.eq(cycles + 1)
+        # A result that is offered does not change.
+        with m.If(~self.results.valid):
+            m.d.sync += cycles.eq(cycles + 1)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.jobs.ready.eq(1)
