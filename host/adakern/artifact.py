@@ -1,30 +1,34 @@
 """The model artifact: one safetensors file with everything that a quantised model is.
 
-Tensors: the integers (``stage0.weights`` …, ``head.gain`` …, ``kernel.base`` …) and, below
-``float.``, the float parameters that they came from. Metadata: one JSON object (key ``adakern``)
-with the artifact version, the spec digest, shape, formats, encoder configuration, the quantisation
-report, and a SHA-256 over all of it. Integers and metadata only, no code.
+Tensors: the integers (``stage0.weights`` …, then a scale prediction network's ``head.gain`` …,
+``kernel.base`` … or a kernel modulation network's ``stage0.length_taps`` …, ``classifier.weights`` …) and,
+below ``float.``, the float parameters that they came from. Metadata: one JSON object (key ``adakern``)
+with the artifact version, the spec digest, shape, formats, configuration of the float model, the
+quantisation report, and a SHA-256 over all of it. Integers and metadata only, no code.
 """
 
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
+from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import AdakernError, ArtifactError
 from adakern_spec.network import SpnShape
 from adakern_spec.numbers import ACTIVATION_BITS, Format
 
+from .akm_parameters import AkmParameters
 from .files import write_atomically
+from .parameter_block import Parameters, Shape
 from .parameters import SpnParameters
 
 ARTIFACT_VERSION = 1
@@ -34,47 +38,91 @@ _METADATA_KEY = "adakern"
 _FLOAT_PREFIX = "float."
 _QUANTISE_AGAIN = "make it again with `adakern quantize`"
 
-_HEAD = {
-    "head.gain": ("gain", np.int16),
-    "head.gain_shift": ("gain_shift", np.uint8),
-    "head.offset": ("offset", np.uint16),
-    "kernel.base": ("base", np.uint8),
-    "kernel.minimum": ("k_min", np.uint16),
-    "kernel.maximum": ("k_max", np.uint16),
-}
-"""Tensor name: field of SpnParameters, dtype in the file."""
 
-_STAGE = {"weights": np.int8, "biases": np.int32, "shifts": np.uint8}
-"""Per-stage field of SpnParameters: dtype in the file."""
+@dataclass(frozen=True)
+class _Kind:
+    """How one kind of network lies in the file.
+
+    ``stage`` and ``head``: dtype of each field of ``parameters`` that has one array per stage, and of the
+    others with their tensors' names. ``shape`` makes the shape of its JSON.
+    """
+
+    parameters: type[Any]
+    shape: Callable[[Mapping[str, Any]], Shape]
+    stage: Mapping[str, type[np.generic]]
+    head: Mapping[str, tuple[str, type[np.generic]]]
+
+
+def _spn_shape(values: Mapping[str, Any]) -> SpnShape:
+    return SpnShape(**{**values, "channels": tuple(values["channels"])})
+
+
+def _akm_shape(values: Mapping[str, Any]) -> AkmShape:
+    layers = tuple(
+        AkmLayer(**{**layer, "downsample": Downsample(layer["downsample"])}) for layer in values["layers"]
+    )
+    return AkmShape(**{**values, "layers": layers})
+
+
+_STAGE: dict[str, type[np.generic]] = {"weights": np.int8, "biases": np.int32, "shifts": np.uint8}
+
+_SPN = _Kind(
+    SpnParameters,
+    _spn_shape,
+    _STAGE,
+    {
+        "head.gain": ("gain", np.int16),
+        "head.gain_shift": ("gain_shift", np.uint8),
+        "head.offset": ("offset", np.uint16),
+        "kernel.base": ("base", np.uint8),
+        "kernel.minimum": ("k_min", np.uint16),
+        "kernel.maximum": ("k_max", np.uint16),
+    },
+)
+_AKM = _Kind(
+    AkmParameters,
+    _akm_shape,
+    {**_STAGE, "length_taps": np.uint16, "height_taps": np.uint16, "borders": np.uint8},
+    {"classifier.weights": ("class_weights", np.int8), "classifier.biases": ("class_biases", np.int32)},
+)
+_KINDS = {"spn": _SPN, "akm": _AKM}
+"""By the name in the metadata; a file without one holds a scale prediction network."""
+
+P = TypeVar("P", bound=Parameters)
 
 
 @dataclass(frozen=True, eq=False)
-class Artifact:
-    """A quantised scale prediction network and what the host needs around it.
+class Artifact(Generic[P]):
+    """A quantised network and what the host needs around it.
 
     Parameters
     ----------
-    parameters : SpnParameters
+    parameters : SpnParameters or AkmParameters
         The integers that run on a device.
     fractions : tuple of int
-        Fraction bits of the activations: the input's first, then each stage's output.
+        Fraction bits: the input's first, then each conv stage's output, then a kernel modulation
+        network's logits.
     float_parameters : mapping of str to float32 array
         Parameters of the float model, named as in its state_dict; the SPN's start with ``spn.``.
-        With ``encoder`` they are the whole encoder's, else the SPN's alone.
+        With ``encoder`` they are the whole encoder's, else the SPN's alone, or the AKM network's.
     encoder : mapping or None
         Configuration of the AdaptiveEncoder around the SPN (its ``to_json``).
     report : mapping
         The quantisation report (`adakern.report.quantisation.QuantisationReport.to_json`).
+    network : mapping or None
+        Configuration of the AkmNetwork (its ``to_json``).
     """
 
-    parameters: SpnParameters
+    parameters: P
     fractions: tuple[int, ...]
     float_parameters: Mapping[str, np.ndarray]
     encoder: Mapping[str, Any] | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] | None = None
 
     @property
-    def shape(self) -> SpnShape:
+    def shape(self) -> Any:
+        """SpnShape or AkmShape."""
         return self.parameters.shape
 
     @property
@@ -84,10 +132,10 @@ class Artifact:
 
     @property
     def output_formats(self) -> tuple[Format, ...]:
-        """Format of each stage's output."""
+        """Format of each conv stage's output."""
         return tuple(
             dataclasses.replace(stage.output_format, frac=fraction)
-            for stage, fraction in zip(self.shape.stages, self.fractions[1:], strict=True)
+            for stage, fraction in zip(self.shape.stages, self.fractions[1:], strict=False)
         )
 
     @property
@@ -120,6 +168,8 @@ def save(path: str | os.PathLike[str], artifact: Artifact) -> None:
         "encoder": artifact.encoder,
         "report": artifact.report,
     }
+    if _kind(artifact) is _AKM:
+        body |= {"model": "akm", "network": artifact.network}
     metadata = _canonical(body | {"content_digest": _content_digest(tensors, body)})
     content = to_safetensors(tensors, metadata={_METADATA_KEY: metadata})
     try:
@@ -149,9 +199,9 @@ def load(path: str | os.PathLike[str]) -> Artifact:
     if recorded != _content_digest(tensors, body):
         raise ArtifactError("content does not match its digest: damaged or edited", where, _QUANTISE_AGAIN)
     try:
-        shape = SpnShape(**body["shape"] | {"channels": tuple(body["shape"]["channels"])})
-        artifact = Artifact(
-            parameters=_parameters(shape, tensors),
+        kind = _KINDS[body.get("model", "spn")]
+        artifact: Artifact[Any] = Artifact(
+            parameters=_parameters(kind, body["shape"], tensors),
             fractions=tuple(body["fractions"]),
             float_parameters={
                 name.removeprefix(_FLOAT_PREFIX): tensor
@@ -160,6 +210,7 @@ def load(path: str | os.PathLike[str]) -> Artifact:
             },
             encoder=body["encoder"],
             report=body["report"],
+            network=body.get("network"),
         )
     except AdakernError as error:
         raise ArtifactError(f"{error.where}: {error.what}", where, _QUANTISE_AGAIN) from error
@@ -214,33 +265,40 @@ def _parsed(metadata: Mapping[str, str], where: str) -> dict[str, Any]:
     return body
 
 
+def _kind(artifact: Artifact) -> _Kind:
+    return _AKM if isinstance(artifact.shape, AkmShape) else _SPN
+
+
 def _tensors(artifact: Artifact) -> dict[str, np.ndarray]:
-    parameters = artifact.parameters
+    parameters, kind = artifact.parameters, _kind(artifact)
     tensors = {
         name: np.ascontiguousarray(getattr(parameters, field_name), dtype)
-        for name, (field_name, dtype) in _HEAD.items()
+        for name, (field_name, dtype) in kind.head.items()
     }
     for stage in range(len(artifact.shape.stages)):
-        for field_name, dtype in _STAGE.items():
+        for field_name, dtype in kind.stage.items():
             values = getattr(parameters, field_name)[stage]
             tensors[f"stage{stage}.{field_name}"] = np.ascontiguousarray(values, dtype)
     for name, values in artifact.float_parameters.items():
-        tensors[_FLOAT_PREFIX + name] = np.ascontiguousarray(values, np.float32)
+        tensors[_FLOAT_PREFIX + name] = np.array(values, np.float32, order="C")
     return tensors
 
 
-def _parameters(shape: SpnShape, tensors: Mapping[str, np.ndarray]) -> SpnParameters:
+def _parameters(kind: _Kind, values: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Parameters:
+    shape = kind.shape(values)
     stages = range(len(shape.stages))
     fields: dict[str, Any] = {
         field_name: tuple(tensors[f"stage{stage}.{field_name}"].astype(np.int64) for stage in stages)
-        for field_name in _STAGE
+        for field_name in kind.stage
     }
-    fields |= {field_name: tensors[name].astype(np.int64) for name, (field_name, _) in _HEAD.items()}
-    return SpnParameters(shape=shape, **fields)
+    fields |= {field_name: tensors[name].astype(np.int64) for name, (field_name, _) in kind.head.items()}
+    parameters: Parameters = kind.parameters(shape=shape, **fields)
+    return parameters
 
 
 def _check(artifact: Artifact, where: str) -> None:
-    if len(artifact.fractions) != len(artifact.shape.stages) + 1:
+    answers = 1 if _kind(artifact) is _AKM else 0
+    if len(artifact.fractions) != len(artifact.shape.stages) + 1 + answers:
         raise ArtifactError(
             f"{len(artifact.fractions)} formats for {len(artifact.shape.stages)} stages",
             where,

@@ -12,8 +12,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from adakern.akm_parameters import AkmParameters
 from adakern.artifact import ARTIFACT_VERSION, Artifact, load, quantise_maps, save
 from adakern.parameters import SpnParameters
+from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import ArtifactError
 from adakern_spec.network import SpnShape
@@ -31,6 +33,18 @@ def artifact(seed=0, **changes):
         "report": {"scale_error_max": 0.001},
     }
     return Artifact(**fields | changes)
+
+
+def akm_artifact():
+    shape = AkmShape(1, 9, (AkmLayer(4, 5, Downsample.MAX2), AkmLayer(3)), 5, radius=3, max_length=20)
+    rng = np.random.default_rng(1)
+    return Artifact(
+        parameters=AkmParameters.random(shape, rng),
+        fractions=(8, 5, 4, 17),
+        float_parameters={"convs.0.r": np.float32(0.5), "convs.1.r": np.ones(3, np.float32)},
+        network={"channels": [1, 4, 3], "classes": 5},
+        report={"maps": 3},
+    )
 
 
 @pytest.fixture
@@ -208,3 +222,22 @@ def test_artifacts_differ_in_bytes_where_they_differ(tmp_path, path):
     other = dataclasses.replace(artifact(), fractions=(4, 5, 7))
     save(tmp_path / "other.safetensors", other)
     assert (tmp_path / "other.safetensors").read_bytes() != path.read_bytes()
+
+
+def test_kernel_modulation_network_comes_back(tmp_path):
+    path = tmp_path / "akm.safetensors"
+    original = akm_artifact()
+    save(path, original)
+    again = load(path)
+    assert again.parameters == original.parameters
+    assert again.shape == original.shape
+    assert (again.fractions, again.network, again.encoder) == ((8, 5, 4, 17), original.network, None)
+    assert {name: values.shape for name, values in again.float_parameters.items()} == {
+        "convs.0.r": (),
+        "convs.1.r": (3,),
+    }
+    assert again.digest == original.digest == spec_digest(original.shape)
+    assert again.input_format == Format(8, False, 8)
+    first = path.read_bytes()
+    save(path, again)
+    assert path.read_bytes() == first

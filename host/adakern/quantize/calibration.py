@@ -1,7 +1,7 @@
 """Formats from data: how many fraction bits each activation and each weight channel gets."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -124,18 +124,23 @@ def calibrate_activations(
     spn: ScalePredictionNetwork, data: Calibration, formats: list[Format]
 ) -> tuple[int, ...]:
     """Fraction bits of input and stage outputs, whose formats but for these are ``formats``."""
+    return calibrate(lambda: (float_stages(spn, *batch) for batch in data.batches()), formats)
+
+
+def calibrate(seen: Callable[[], Iterable[Sequence[Tensor]]], formats: Sequence[Format]) -> tuple[int, ...]:
+    """Fraction bits by least squared error; ``seen()`` gives, batch by batch, one tensor for each format."""
     ranges = [ActivationRange() for _ in formats]
-    for maps, lengths in data.batches():
-        for seen, values in zip(ranges, float_stages(spn, maps, lengths), strict=True):
-            seen.see(values)
-    for maps, lengths in data.batches():
-        for seen, values, fmt in zip(ranges, float_stages(spn, maps, lengths), formats, strict=True):
-            seen.weigh(values, fmt)
-    return tuple(seen.fraction(fmt) for seen, fmt in zip(ranges, formats, strict=True))
+    for batch in seen():
+        for activation, values in zip(ranges, batch, strict=True):
+            activation.see(values)
+    for batch in seen():
+        for activation, values, fmt in zip(ranges, batch, formats, strict=True):
+            activation.weigh(values, fmt)
+    return tuple(activation.fraction(fmt) for activation, fmt in zip(ranges, formats, strict=True))
 
 
-def _weight_fractions(weight: Tensor, fmt: Format) -> Tensor:
-    """Fraction bits [co] of weights [co, ci, K, K], by least squared error per channel."""
+def weight_fractions(weight: Tensor, fmt: Format) -> Tensor:
+    """Fraction bits [co] of weights [co, …], by least squared error per channel."""
     flat = weight.double().flatten(1)
     tried = _candidates(flat.abs().amax(dim=1), fmt, unused=math.floor(math.log2(fmt.max)))
     best = _squared_errors(flat, fmt, tried).argmin(dim=1, keepdim=True)
@@ -154,29 +159,42 @@ def _bias_fractions(bias: Tensor, stage: ConvShape) -> Tensor:
     return torch.floor(torch.log2(room / bias.double().abs()))
 
 
+def stage_formats(
+    stage: ConvShape, weight: Tensor, bias: Tensor, f_x: float, f_y: float, where: str
+) -> tuple[float, Tensor]:
+    """Fraction bits of a stage's output and, per channel [co], of its accumulator.
+
+    ``f_x`` are the input's; ``f_y`` are wanted for the output. Where the weights are so coarse that the
+    accumulator has fewer, the output gets as many as the accumulator: shift[c] = f_x + f_w[c] − f_y ≥ 0.
+    A channel's weights are made coarser where the shift would pass SHIFT_MAX or the bias would
+    overflow the accumulator. Raises ShapeError, naming the channel, if the latter cannot help.
+    """
+    f_w = weight_fractions(weight, stage.weight_format)
+    f_y = min(f_y, f_x + float(f_w.min()))
+    f_accumulator = torch.minimum(_bias_fractions(bias, stage), f_x + f_w).clamp(max=f_y + SHIFT_MAX)
+    if (f_accumulator < f_y).any():
+        channel = int((f_accumulator < f_y).nonzero()[0])
+        raise ShapeError(
+            f"accumulator of more than {ACCUMULATOR.bits} bit (bias {float(bias[channel]):.6g})",
+            f"{where}, channel {channel}",
+            "train with smaller biases",
+        )
+    return f_y, f_accumulator
+
+
 @torch.no_grad()
 def set_formats(network: QuantisedSpn, fractions: tuple[int, ...]) -> None:
     """Give ``network`` these activation formats and the best weight formats for its present weights.
 
-    Where the weights of a stage are so coarse that its accumulator has fewer fraction bits than the
-    output would get, the output gets as many as the accumulator: shift[c] = f_x + f_w[c] − f_y ≥ 0.
-    A channel's weights are made coarser where the shift would pass SHIFT_MAX or the bias would
-    overflow the accumulator. Raises ShapeError, naming the channel, if the latter cannot help.
+    As far as `stage_formats` allows. Raises its ShapeError.
     """
     inputs, *outputs = network.activation_exponents()
     inputs.fill_(fractions[0])
     f_x = float(fractions[0])
     for index, (stage, conv) in enumerate(zip(network.shape.stages, network.stage_convs, strict=True)):
-        f_w = _weight_fractions(conv.weight, stage.weight_format)
-        f_y = min(float(fractions[index + 1]), f_x + float(f_w.min()))
-        f_accumulator = torch.minimum(_bias_fractions(conv.bias, stage), f_x + f_w).clamp(max=f_y + SHIFT_MAX)
-        if (f_accumulator < f_y).any():
-            channel = int((f_accumulator < f_y).nonzero()[0])
-            raise ShapeError(
-                f"accumulator of more than {ACCUMULATOR.bits} bit (bias {float(conv.bias[channel]):.6g})",
-                f"spn.convs.{index}, channel {channel}",
-                "train with smaller biases",
-            )
+        f_y, f_accumulator = stage_formats(
+            stage, conv.weight, conv.bias, f_x, float(fractions[index + 1]), f"spn.convs.{index}"
+        )
         network.weight_exponents(index).copy_((f_accumulator - f_x).view(-1, 1, 1, 1))
         outputs[index].fill_(f_y)
         f_x = f_y
