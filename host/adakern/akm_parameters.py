@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from adakern_spec.akm import (
     LOGIT,
@@ -14,10 +15,10 @@ from adakern_spec.akm import (
     akm_block_size,
     tap_fields,
 )
-from adakern_spec.errors import ShapeError
+from adakern_spec.errors import InputError, ShapeError
 from adakern_spec.numbers import BIAS, MEAN, Format
 
-from .kernels import ONE, Border, Kernels, largest_sigma
+from .kernels import ONE, Border, Kernels, gates_of, largest_sigma, sigmas_of
 from .parameter_block import Arrays, BlockReader, Parameters, check_array, pack
 from .random_stages import random_stages
 
@@ -150,6 +151,34 @@ class AkmParameters(Parameters):
             weights = np.clip(np.rint(rng.normal(0, CLASS_WEIGHT.max / 3, size)), *_limits(CLASS_WEIGHT))
             biases = np.rint(rng.normal(0, 1 << 18, shape.classes))
         return cls(shape, *stages, *_arrays(kernels), weights.astype(np.int64), biases.astype(np.int64))
+
+
+def kernels_of(
+    shape: AkmShape,
+    r: Sequence[ArrayLike],
+    s: Sequence[ArrayLike],
+    border: Border = Border.ZERO,
+    clip: bool = False,
+) -> list[Kernels]:
+    """Kernels of every layer from its widths r and gates s, one number or one per channel each.
+
+    σ = |r|, gate = sigmoid(s); with ``clip`` a sigma above the built radius becomes the largest that fits.
+    Raises InputError, naming layer and channel: a value that is not finite, a sigma above the built
+    radius, another number of layers or of channels.
+    """
+    layers = range(len(shape.layers))
+    for name, given in (("r", r), ("s", s)):
+        if len(given) != len(layers):
+            raise InputError(f"{name} of {len(given)} layers", "adaptation", f"give {len(layers)}")
+    kernels = []
+    for layer in layers:
+        where, records = f"layer {layer}", shape.records(layer)
+        sigmas, gates = sigmas_of(r[layer], shape.radius, clip, where), gates_of(s[layer], where)
+        for name, values in (("r", sigmas), ("s", gates)):
+            if values.shape not in ((1,), (records,)):
+                raise InputError(f"{name} of shape {values.shape}", where, f"give 1 or {records} values")
+        kernels.append(Kernels.of(np.broadcast_to(sigmas, records), gates, shape.radius, border, where))
+    return kernels
 
 
 def _arrays(kernels: Sequence[Kernels]) -> tuple[Arrays, Arrays, Arrays]:

@@ -77,8 +77,8 @@ def test_every_layer_is_as_reported(measured):
 def test_the_float_model_lies_within_the_reported_error(measured):
     spn, data, artifact, report = measured
     exact, rounded = layer_pairs(spn, data, artifact)["scale"]
-    assert np.abs(exact - rounded).max() <= report.scale_error_max * (1 + 1e-9)
-    assert 0 < report.scale_error_mean < report.scale_error_max < 0.02
+    assert np.abs(exact - rounded).max() <= report.error_max * (1 + 1e-9)
+    assert 0 < report.error_mean < report.error_max < 0.02
 
 
 def test_saturation_is_counted(measured):
@@ -170,7 +170,7 @@ def test_the_table_names_every_layer(measured):
         assert layer.name in text
     assert f"{report.layers[2].sqnr_db:.1f}" in text
     assert f"{report.shares[1]:.1%}" in text
-    assert f"{report.scale_error_max:.5f}" in text
+    assert f"{report.error_max:.5f}" in text
 
 
 def test_an_exact_layer_has_no_sqnr():

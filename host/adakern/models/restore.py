@@ -4,26 +4,30 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from adakern_spec.errors import AdakernError, ArtifactError
 
 from ..artifact import Artifact
+from .akm_network import AkmNetwork, AkmNetworkConfig
 from .encoder import AdaptiveEncoder, EncoderConfig
 from .spn import ScalePredictionNetwork
 
 _SPN = "spn."
 
 
-def float_model(artifact: Artifact) -> AdaptiveEncoder | ScalePredictionNetwork:
-    """The float model that was quantised, in evaluation mode: the artifact's encoder, else the SPN alone.
+def float_model(artifact: Artifact) -> AdaptiveEncoder | ScalePredictionNetwork | AkmNetwork:
+    """The float model that was quantised, in evaluation mode: the artifact's encoder, else the network alone.
 
     A device takes the place of the encoder's ``spn`` (`Device.as_module`). Raises ArtifactError if the
     float parameters do not fit the configuration.
     """
-    model: AdaptiveEncoder | ScalePredictionNetwork
+    model: AdaptiveEncoder | ScalePredictionNetwork | AkmNetwork
     try:
-        if artifact.encoder is not None:
+        if artifact.network is not None:
+            model = AkmNetwork(AkmNetworkConfig.from_json(dict(artifact.network)))
+            model.load_state_dict(_tensors(artifact.float_parameters))
+        elif artifact.encoder is not None:
             model = AdaptiveEncoder(EncoderConfig.from_json(artifact.encoder))
             model.load_state_dict(_tensors(artifact.float_parameters))
         else:
@@ -40,7 +44,7 @@ def float_model(artifact: Artifact) -> AdaptiveEncoder | ScalePredictionNetwork:
     return model.eval()
 
 
-def spn_of(model: AdaptiveEncoder | ScalePredictionNetwork) -> ScalePredictionNetwork:
+def spn_of(model: nn.Module) -> ScalePredictionNetwork:
     """The float scale prediction network alone."""
     spn = model.spn if isinstance(model, AdaptiveEncoder) else model
     assert isinstance(spn, ScalePredictionNetwork)

@@ -5,6 +5,7 @@ lets the rounded network adapt. Both run on Brevitas' layers with power-of-two s
 hardware's rounding. Needs torch.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,9 +16,11 @@ from adakern_spec.network import SpnShape
 from adakern_spec.numbers import ACTIVATION_BITS, Format
 
 from ..artifact import Artifact
+from ..models.akm_network import AkmNetwork
 from ..models.pooling import AdaptiveAnisotropicPool
 from ..models.restore import float_model
 from ..report.quantisation import QuantisationReport
+from .akm import quantise_akm
 from .bias import correct_biases
 from .calibration import Calibration, calibrate_activations, set_formats
 from .export import to_parameters
@@ -42,24 +45,31 @@ def quantise(
     learning_rate: float = 3e-4,
     seed: int = 0,
     pool: AdaptiveAnisotropicPool | None = None,
-    max_length: int = SpnShape.max_length,
+    max_length: int | None = None,
+    clip_sigma: bool = False,
+    adapted: Sequence[AkmNetwork] = (),
     progress: Progress | None = None,
 ) -> Artifact:
     """Integers, formats and report of a trained network; the network itself is left as it is.
 
     Parameters
     ----------
-    network : AdaptiveEncoder or ScalePredictionNetwork
+    network : AdaptiveEncoder, ScalePredictionNetwork or AkmNetwork
         An SPN alone needs ``pool``, whose base sizes and bounds go into the artifact.
     calibration : Calibration
         Inputs of the network: of the encoder, or activation maps for an SPN alone. Every iteration's
-        activation maps count.
+        activation maps count. Images for an AKM network, all lengths theirs.
     method : "ptq" or "qat"
         "ptq": activation formats by least squared error over the calibration data, weight formats by
         least squared error per output channel, then bias correction. "qat": that, then ``epochs``
-        of training against the float network's answers on the same data; the best epoch counts.
+        of training against the float network's answers on the same data; the best epoch counts. Not
+        for an AKM network.
     weight_bits : 8 or 4
-    max_length : longest valid length of the hardware to run on; part of the spec digest.
+    max_length : longest valid length of the hardware to run on; part of the spec digest. An AKM network's
+        is that of its images if not given, else as long as there is.
+    clip_sigma : an AKM network's widths above the built radius become the largest that fits; else ShapeError.
+    adapted : networks adapted from the AKM network, whose kernels the device will be sent: their
+        activations count for the formats too.
     progress : called after each epoch with (done, all).
 
     The input is signed if the data has negative values, else unsigned. The same arguments give the
@@ -69,6 +79,17 @@ def quantise(
     """
     if method not in get_args(Method):
         raise InputError(f"method {method!r}", "quantise", f"use one of {', '.join(get_args(Method))}")
+    if isinstance(network, AkmNetwork):
+        if method != "ptq":
+            raise InputError(f"method {method!r}", "quantise", "use ptq for a kernel modulation network")
+        return quantise_akm(
+            network,
+            calibration,
+            weight_bits=weight_bits,
+            max_length=max_length,
+            clip_sigma=clip_sigma,
+            adapted=adapted,
+        )
     source = unwrap(network, pool)
     kernel = checked_kernel(source.spn)
     data = calibration if source.encoder is None else calibration.activation_maps(source.encoder)
@@ -79,7 +100,8 @@ def quantise(
             f"give [N, {source.spn.channels[0]}, H, L]",
         )
     signed = data.smallest() < 0
-    shape = SpnShape(source.spn.channels, data.maps.shape[2], kernel, weight_bits, signed, max_length)
+    longest = SpnShape.max_length if max_length is None else max_length
+    shape = SpnShape(source.spn.channels, data.maps.shape[2], kernel, weight_bits, signed, longest)
     formats = [Format(ACTIVATION_BITS, signed), *(stage.output_format for stage in shape.stages)]
     fractions = calibrate_activations(source.spn, data, formats)
     rounded = QuantisedSpn(shape)

@@ -34,8 +34,8 @@ def to_parameters(
     for index, (stage, conv) in enumerate(zip(network.shape.stages, network.stage_convs, strict=True)):
         f_w = network.weight_exponents(index)
         f_accumulator = fractions[index] + f_w.flatten()
-        weights.append(to_integers(conv.weight, f_w, stage.weight_format))
-        biases.append(to_integers(conv.bias, f_accumulator, BIAS))
+        weights.append(integers_of(conv.weight, f_w, stage.weight_format))
+        biases.append(integers_of(conv.bias, f_accumulator, BIAS))
         shifts.append((f_accumulator - fractions[index + 1]).numpy().astype(np.int64))
     head = [
         _head(gain, offset, fractions[-1], f"spn output {output}")
@@ -59,7 +59,7 @@ def to_parameters(
     return parameters, fractions
 
 
-def to_integers(values: Tensor, fraction: Tensor, fmt: Format) -> np.ndarray:
+def integers_of(values: Tensor, fraction: Tensor, fmt: Format) -> np.ndarray:
     """floor(v · 2^f + 1/2), saturated; ``fraction`` broadcast against ``values``."""
     scaled = values.detach().double().numpy() * np.exp2(fraction.double().numpy())
     return np.clip(np.floor(scaled + 0.5), fmt.min, fmt.max).astype(np.int64)

@@ -45,7 +45,7 @@ def checked_kernel(spn: ScalePredictionNetwork) -> int:
 
     Raises ShapeError, naming the layer, for anything else and for parameters that are not finite.
     """
-    kernels = {_conv_kernel(layer, f"spn.convs.{index}") for index, layer in enumerate(spn.convs)}
+    kernels = {conv_kernel(layer, f"spn.convs.{index}") for index, layer in enumerate(spn.convs)}
     if len(kernels) != 1:
         raise ShapeError(f"kernels of {sorted(kernels)} in one network", "spn.convs", "use one size")
     for name, values in spn.state_dict().items():
@@ -54,21 +54,24 @@ def checked_kernel(spn: ScalePredictionNetwork) -> int:
     return kernels.pop()
 
 
-def _conv_kernel(layer: nn.Module, where: str) -> int:
-    """Kernel size of a conv that the hardware has."""
-    if type(layer) is not nn.Conv2d:
-        raise ShapeError(f"unsupported layer {type(layer).__name__}", where, "use Conv2d")
+def conv_kernel(layer: nn.Module, where: str, kinds: tuple[type[nn.Conv2d], ...] = (nn.Conv2d,)) -> int:
+    """Kernel size of a conv that the hardware has, which is of one of ``kinds``."""
+    if type(layer) not in kinds:
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise ShapeError(f"unsupported layer {type(layer).__name__}", where, f"use {names}")
+    assert isinstance(layer, nn.Conv2d)
     height, length = layer.kernel_size
     if height != length or height % 2 == 0:
         raise ShapeError(f"kernel {height}×{length}", where, "use a square kernel of odd size")
-    for name, given, wanted in (
+    needed: tuple[tuple[str, object, object], ...] = (
         ("stride", layer.stride, (1, 1)),
         ("dilation", layer.dilation, (1, 1)),
         ("groups", layer.groups, 1),
         ("padding mode", layer.padding_mode, "zeros"),
-    ):
+    )
+    for what, given, wanted in needed:
         if given != wanted:
-            raise ShapeError(f"{name} {given}", where, f"use {wanted}")
+            raise ShapeError(f"{what} {given}", where, f"use {wanted}")
     if layer.padding not in ((height // 2, height // 2), "same"):
         raise ShapeError(f"padding {layer.padding}", where, f'use {height // 2} ("same")')
     return height

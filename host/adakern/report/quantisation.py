@@ -19,8 +19,9 @@ class QuantisationReport:
     method : "ptq" or "qat"
     weight_bits : int
     maps : number of activation maps measured
-    layers : input, each conv stage, scale; integers throughout, so errors add up along the network
-    shares : per layer, its share of the final error: with e_i the mean squared error of the scales when
+    layers : input, each stage, answer (scale or logit); integers throughout, so errors add up along the
+        network
+    shares : per layer, its share of the final error: with e_i the mean squared error of the answers when
         layer i alone runs in integers (for a stage its weights, bias and output), e_i / Σ e. After
         quantisation-aware training the float network here is the fine-tuned one.
     """
@@ -32,12 +33,17 @@ class QuantisationReport:
     shares: tuple[float, ...]
 
     @property
-    def scale_error_max(self) -> float:
-        """Largest difference between an integer scale and the float model's."""
+    def answer(self) -> str:
+        """What the network answers: scale or logit."""
+        return self.layers[-1].name
+
+    @property
+    def error_max(self) -> float:
+        """Largest difference between an integer answer and the float model's."""
         return self.layers[-1].error_max
 
     @property
-    def scale_error_mean(self) -> float:
+    def error_mean(self) -> float:
         """Mean magnitude of that difference."""
         return self.layers[-1].error_mean
 
@@ -48,8 +54,8 @@ class QuantisationReport:
             "maps": self.maps,
             "layers": [layer.to_json() for layer in self.layers],
             "shares": list(self.shares),
-            "scale_error_max": self.scale_error_max,
-            "scale_error_mean": self.scale_error_mean,
+            f"{self.answer}_error_max": self.error_max,
+            f"{self.answer}_error_mean": self.error_mean,
         }
 
     @classmethod
@@ -68,8 +74,8 @@ class QuantisationReport:
         table = layer_table(self.layers, extra={"share": [f"{share:.1%}" for share in self.shares]})
         table.title = f"{self.method.upper()}, {self.weight_bits}-bit weights, {self.maps} maps"
         table.caption = (
-            "share: of the squared error of the scales\n"
-            f"error of the scales: max {self.scale_error_max:.5f}, mean {self.scale_error_mean:.5f}"
+            f"share: of the squared error of the {self.answer}s\n"
+            f"error of the {self.answer}s: max {self.error_max:.5f}, mean {self.error_mean:.5f}"
         )
         return table
 

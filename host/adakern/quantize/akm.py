@@ -1,0 +1,179 @@
+"""Post-training quantisation of a kernel modulation network."""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adakern_spec.akm import LOGIT, AkmShape
+from adakern_spec.errors import InputError
+from adakern_spec.numbers import ACTIVATION_BITS, BIAS, MEAN, MEAN_EXTRA_BITS, Format
+
+from ..akm_parameters import CLASS_WEIGHT, AkmParameters, kernels_of
+from ..artifact import Artifact, quantise_maps
+from ..kernels import Border, Kernels, gates_of, largest_sigma
+from ..models.akm import AKMConv2d
+from ..models.akm_network import AkmNetwork
+from ..reference.akm import AkmReference, downsample
+from ..reference.conv import conv_stage
+from ..reference.smoother import smooth
+from ..report.quantisation import QuantisationReport
+from .akm_layers import convs_of, float_layers, modulation, shape_of
+from .akm_measure import compare_layers, error_shares
+from .calibration import Calibration, calibrate, stage_formats, weight_fractions
+from .export import integers_of
+
+
+def quantise_akm(
+    network: AkmNetwork,
+    calibration: Calibration,
+    *,
+    weight_bits: int = 8,
+    max_length: int | None = None,
+    clip_sigma: bool = False,
+    adapted: Sequence[AkmNetwork] = (),
+) -> Artifact[AkmParameters]:
+    """Integers, formats and report of a kernel modulation network; see `adakern.quantize.quantise`.
+
+    The formats are those of least squared error over the calibration images, of ``network`` and of
+    ``adapted``, networks adapted from it whose kernels the device will be sent. Biases are then corrected.
+    ``max_length`` is the images' unless given.
+    """
+    images = calibration.maps
+    wanted = (network.config.channels[0], network.config.height, network.config.length)
+    if tuple(images.shape[1:]) != wanted or (calibration.lengths != wanted[2]).any():
+        raise InputError(f"images of shape {tuple(images.shape)}", "calibration data", f"give [N, *{wanted}]")
+    signed = calibration.smallest() < 0
+    shape = shape_of(network, signed, weight_bits, wanted[2] if max_length is None else max_length)
+    networks = [_in_double(one, clip_sigma) for one in (network, *adapted)]
+    exact = networks[0]
+    kernels = kernels_of(shape, *modulation(exact), Border(network.config.border))
+    formats = [
+        Format(ACTIVATION_BITS, signed),
+        *(stage.output_format for stage in shape.stages),
+    ]
+
+    def seen() -> Iterator[list[Tensor]]:
+        for one in networks:
+            for maps, _ in calibration.batches():
+                layers, _ = float_layers(one, maps.double())
+                yield [maps.double(), *(layer.conv for layer in layers)]
+
+    fractions = calibrate(seen, formats)
+    parameters, fractions = _rounded(exact, shape, kernels, fractions)
+    batches = [maps for maps, _ in calibration.batches()]
+    parameters = _corrected(parameters, fractions, exact, batches)
+    report = QuantisationReport(
+        method="ptq",
+        weight_bits=weight_bits,
+        maps=len(images),
+        layers=compare_layers(parameters, fractions, exact, batches),
+        shares=error_shares(parameters, fractions, exact, batches),
+    )
+    return Artifact(
+        parameters=parameters,
+        fractions=fractions,
+        float_parameters={name: v.detach().numpy().copy() for name, v in network.state_dict().items()},
+        network=network.config.to_json(),
+        report=report.to_json(),
+    )
+
+
+@torch.no_grad()
+def _in_double(network: AkmNetwork, clip_sigma: bool) -> AkmNetwork:
+    """A copy in float64, without a sigma above the built radius if they are to be clipped."""
+    network = copy.deepcopy(network).double().eval()
+    largest = largest_sigma(network.config.max_radius)
+    for conv in convs_of(network) if clip_sigma else ():
+        if isinstance(conv, AKMConv2d):
+            conv.r.clamp_(-largest, largest)
+    return network
+
+
+@torch.no_grad()
+def _rounded(
+    network: AkmNetwork, shape: AkmShape, kernels: list[Kernels], wanted: Sequence[int]
+) -> tuple[AkmParameters, tuple[int, ...]]:
+    """Parameters, and the fraction bits of the input, of each conv and of the logits."""
+    fractions = [float(wanted[0])]
+    weights, biases, shifts = [], [], []
+    for index, (stage, conv) in enumerate(zip(shape.stages, convs_of(network), strict=True)):
+        bias = torch.zeros(stage.out_channels) if conv.bias is None else conv.bias
+        f_y, f_accumulator = stage_formats(
+            stage, conv.weight, bias, fractions[-1], float(wanted[index + 1]), f"convs.{index}"
+        )
+        f_w = (f_accumulator - fractions[-1]).view(-1, 1, 1, 1)
+        weights.append(integers_of(conv.weight, f_w, stage.weight_format))
+        biases.append(integers_of(bias, f_accumulator, BIAS))
+        shifts.append((f_accumulator - f_y).numpy().astype(np.int64))
+        fractions.append(f_y)
+    classifier = network.classifier
+    f_mean = fractions[-1] + MEAN_EXTRA_BITS
+    f_w = weight_fractions(classifier.weight.reshape(1, -1), CLASS_WEIGHT)[0]
+    while True:
+        class_weights = integers_of(classifier.weight, f_w, CLASS_WEIGHT)
+        class_biases = classifier.bias.double() * torch.exp2(f_mean + f_w)
+        # The classes' logits are compared, so they share a scale, and it leaves room for the worst of them.
+        if float(class_biases.abs().max()) + MEAN.max * np.abs(class_weights).sum(axis=1).max() <= LOGIT.max:
+            break
+        f_w = f_w - 1
+    fractions.append(f_mean + float(f_w))
+    parameters = AkmParameters(
+        shape,
+        tuple(weights),
+        tuple(biases),
+        tuple(shifts),
+        tuple(layer.length for layer in kernels),
+        tuple(layer.height for layer in kernels),
+        tuple(layer.border for layer in kernels),
+        class_weights,
+        integers_of(classifier.bias, f_mean + f_w, BIAS),
+    )
+    return parameters, tuple(int(fraction) for fraction in fractions)
+
+
+def _corrected(
+    parameters: AkmParameters, fractions: Sequence[int], network: AkmNetwork, batches: Sequence[Tensor]
+) -> AkmParameters:
+    """Biases moved so that each channel's mean over the images comes near the float network's.
+
+    Layer by layer, each behind the corrected ones, then the classifier's: one Newton step on the mean
+    behind the ReLU, whose slope in the bias is the gate times the share of active values (as in
+    `adakern.quantize.bias`; what the zero padding takes at the edges is left out).
+    """
+    shape = parameters.shape
+    inputs = Format(ACTIVATION_BITS, shape.input_signed, fractions[0])
+    integers = [quantise_maps(batch.numpy(), inputs) for batch in batches]
+    exact = [float_layers(network, batch.double()) for batch in batches]
+    gates = [gates_of(s) for s in modulation(network)[1]]
+    biases = list(parameters.biases)
+    for index, layer in enumerate(shape.layers):
+        weights, shift, kernels = (
+            parameters.weights[index],
+            parameters.shifts[index],
+            parameters.kernels(index),
+        )
+        step = 2.0 ** -fractions[index + 1]
+        difference, active = np.zeros(layer.out_channels), np.zeros(layer.out_channels)
+        for x, (layers, _) in zip(integers, exact, strict=True):
+            y = smooth(conv_stage(x, weights, biases[index], shift, relu=False), kernels)
+            difference += (layers[index].smoothed.numpy() - y * step).sum(axis=(0, 2, 3))
+            active += (y > 0).sum(axis=(0, 2, 3))
+        moved = np.where(active > 0, difference / np.maximum(active * gates[index], 1e-9), 0)
+        accumulator = np.exp2(shift + fractions[index + 1])
+        biases[index] = biases[index] + np.rint(moved * accumulator).astype(np.int64)
+        integers = [
+            downsample(
+                smooth(conv_stage(x, weights, biases[index], shift, relu=False), kernels), layer.downsample
+            )
+            for x in integers
+        ]
+    parameters = replace(parameters, biases=tuple(biases))
+    reference = AkmReference(parameters)
+    logits = np.concatenate([logits.numpy() for _, logits in exact])
+    maps = [image for batch in batches for image in quantise_maps(batch.numpy(), inputs)]
+    off = (logits * 2.0 ** fractions[-1] - reference.run(maps).logits).mean(axis=0)
+    return replace(parameters, class_biases=parameters.class_biases + np.rint(off).astype(np.int64))
