@@ -18,6 +18,7 @@ import pytest
 from browser import Visit, find_browser
 
 from adakern.artifact import Artifact, save
+from adakern.gate_level import VECTORS
 from adakern.parameters import SpnParameters
 from adakern_hw.boards import find_board
 from adakern_spec import cycles
@@ -41,11 +42,11 @@ class Made:
     page: str
 
 
-def make(model: Path, board: str, folder: Path, hash_seed: str) -> Made:
-    """Build in a process of its own with nothing built before."""
+def make(model: Path, board: str, folder: Path, hash_seed: str, *more: str) -> Made:
+    """Build in a process of its own with nothing built before; ``more`` options of the command."""
     folder.mkdir()
     command = ["build", str(model), "--board", board, "--clock", str(CLOCKS[board]), "--json"]
-    options = ["--multipliers", str(MULTIPLIERS), "--out", "made.bit"]
+    options = ["--multipliers", str(MULTIPLIERS), "--out", "made.bit", *more]
     outcome = subprocess.run(
         [sys.executable, "-c", "from adakern.cli import main; main()", *command, *options],
         cwd=folder,
@@ -66,10 +67,10 @@ def builds(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     parameters = SpnParameters.random(SHAPE, np.random.default_rng(7))
     save(folder / "model.safetensors", Artifact(parameters, (6, 6), {}))
-    places = (folder / "first", folder / "a second one, elsewhere")
+    model = folder / "model.safetensors"
     return find_board(request.param), [
-        make(folder / "model.safetensors", request.param, place, hash_seed)
-        for place, hash_seed in zip(places, ("1", "271828"), strict=True)
+        make(model, request.param, folder / "first", "1"),
+        make(model, request.param, folder / "a second one, elsewhere", "271828", "--check"),
     ]
 
 
@@ -93,6 +94,15 @@ def test_report_is_of_this_bitstream(builds):
 def test_reports_of_the_same_build_differ_in_the_time_that_it_took_alone(builds):
     _, (first, second) = builds
     assert {name for name in first.report if first.report[name] != second.report[name]} <= {"seconds"}
+
+
+def test_checked_build_says_that_its_netlist_is_equal(builds):
+    board, (unchecked, checked) = builds
+    assert "gate_level" not in unchecked.report
+    gate_level = checked.report["gate_level"]
+    assert gate_level["device"] == f"netlist:{board.family.name}"
+    assert gate_level["equal"]
+    assert gate_level["vectors"] > VECTORS
 
 
 def test_floorplan_holds_every_cell_that_nextpnr_placed(builds):
