@@ -24,11 +24,12 @@ from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import AdakernError, ArtifactError
 from adakern_spec.network import SpnShape
+from adakern_spec.networks import Shape
 from adakern_spec.numbers import ACTIVATION_BITS, Format
 
 from .akm_parameters import AkmParameters
 from .files import write_atomically
-from .parameter_block import Parameters, Shape
+from .parameter_block import Parameters
 from .parameters import SpnParameters
 
 ARTIFACT_VERSION = 1

@@ -8,13 +8,10 @@ import crc32c
 import numpy as np
 
 from adakern_spec import parameters as layout
-from adakern_spec.akm import AkmShape
 from adakern_spec.errors import ShapeError
-from adakern_spec.network import ConvShape, SpnShape
+from adakern_spec.network import ConvShape
+from adakern_spec.networks import Shape
 from adakern_spec.numbers import ACCUMULATOR, BIAS, Format
-
-Shape = SpnShape | AkmShape
-"""Shape of any network that gateware can be built for."""
 
 Arrays = tuple[np.ndarray, ...]
 """One for each stage."""

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from adakern_spec.errors import InputError
-
-from ..parameter_block import Shape
+from adakern_spec.networks import Shape
 
 
 def map_dtype(shape: Shape) -> np.dtype:
