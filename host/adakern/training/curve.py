@@ -37,3 +37,20 @@ def draw_curve(path: Path, epochs: Epochs) -> None:
     lower.set_xlabel("epoch")
     lower.set_ylabel("mean scale")
     write_atomically(path, lambda temporary: FigureCanvasAgg(figure).print_png(temporary))
+
+
+def draw_episode_curve(path: Path, entries: Epochs) -> None:
+    """Write a PNG of a meta-training's curve.json: loss above, shares of right answers below."""
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    numbers = [entry["iteration"] for entry in entries]
+    upper.plot(numbers, [entry["loss"] for entry in entries], label="query loss after adaptation")
+    upper.legend()
+    upper.set_title("Learning curve")
+    for name in ("accuracy", "validation"):
+        if name in entries[-1]:
+            lower.plot(numbers, [entry[name] for entry in entries], label=name)
+    lower.legend()
+    lower.set_xlabel("iteration")
+    lower.set_ylabel("right answers")
+    write_atomically(path, lambda temporary: FigureCanvasAgg(figure).print_png(temporary))

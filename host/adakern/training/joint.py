@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -24,6 +22,7 @@ from adakern_spec.numbers import SCALE
 from .checkpoint import Checkpoint
 from .curve import draw_curve, save_curve
 from .objectives import metrics, task_loss
+from .progress import progress_bar, summary
 from .settings import TrainingSettings
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -128,11 +127,11 @@ def train(
     with torch.random.fork_rng(devices=[]):
         run = _Run(config, list(records), list(validation), out, settings)
         try:
-            with _bar(progress) as bar:
+            with progress_bar(progress) as bar:
                 task = bar.add_task("epoch", total=settings.epochs, completed=len(run.curve), figures="")
                 while len(run.curve) < settings.epochs:
                     entry = run.epoch()
-                    bar.update(task, advance=1, figures=_summary(entry))
+                    bar.update(task, advance=1, figures=summary(entry["loss"], entry.get("validation")))
         except KeyboardInterrupt:
             if run.curve:
                 draw_curve(out / "curve.png", run.curve)
@@ -266,20 +265,3 @@ def _digest(records: Sequence[SequenceRecord]) -> str:
         digest.update(repr((record.sequence, record.structure, record.loop)).encode())
         digest.update(b"" if record.targets is None else record.targets.tobytes())
     return digest.hexdigest()
-
-
-def _bar(visible: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=Console(stderr=True),
-        disable=not visible,
-    )
-
-
-def _summary(entry: dict[str, Any]) -> str:
-    figures = {"loss": entry["loss"], **entry.get("validation", {})}
-    return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())

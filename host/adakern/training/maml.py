@@ -1,0 +1,217 @@
+"""Model-agnostic meta-learning: the inner loop, differentiable, over all parameters or over some of them."""
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional
+
+from adakern.models import AkmNetwork, AkmNetworkConfig
+from adakern.models.akm_network import is_kernel_parameter
+from adakern.models.weights_file import WeightsFile, inconsistent
+from adakern_spec.errors import AdakernError, InputError
+
+from .episodes import Episodes
+
+FORMAT = "adakern-meta-learner"
+
+Scope = Literal["all", "kernel+head", "kernel", "head"]
+"""What the inner loop changes: every parameter; r, s and classifier; r and s alone; the classifier alone."""
+
+SCOPES: tuple[Scope, ...] = ("all", "kernel+head", "kernel", "head")
+
+HEAD = "classifier."
+"""Parameters of the classifier begin with this."""
+
+Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class InnerLoop:
+    """Adaptation to one task; JSON-serialisable.
+
+    ``steps`` of gradient descent on the support set's cross-entropy over the parameters in ``scope``.
+    ``first_order`` leaves the second derivatives out of meta-training. ``rate``, ``kernel_rate`` and
+    ``head_rate`` are what the learned step sizes start from.
+    """
+
+    scope: Scope = "all"
+    steps: int = 2
+    first_order: bool = False
+    rate: float = 0.1
+    kernel_rate: float = 1.0
+    head_rate: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise InputError(f"scope {self.scope!r}", "inner loop", "use " + ", ".join(SCOPES))
+        if self.steps < 1:
+            raise InputError(f"{self.steps} steps", "inner loop", "use 1 or more")
+        for name in ("rate", "kernel_rate", "head_rate"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} {getattr(self, name)}", "inner loop", "use a positive value")
+
+    @property
+    def adapts_head(self) -> bool:
+        return self.scope != "kernel"
+
+    def covers(self, name: str) -> bool:
+        """Whether the inner loop changes the parameter of this name."""
+        if name.startswith(HEAD):
+            return self.adapts_head
+        return self.scope == "all" or (self.scope.startswith("kernel") and is_kernel_parameter(name))
+
+    def starting_rate(self, name: str) -> float:
+        """Step size that learning starts from."""
+        if name.startswith(HEAD):
+            return self.head_rate
+        return self.kernel_rate if is_kernel_parameter(name) else self.rate
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as json.dumps takes them."""
+        return asdict(self)
+
+
+class MetaLearner(nn.Module):
+    """A network and the inner loop that adapts it; both are what meta-training learns.
+
+    Parameters: the network's, and one step size per adapted parameter tensor and inner step, as its
+    logarithm (MAML++'s "per-layer per-step" rates, Antoniou et al. 2019).
+
+    Where the inner loop adapts the classifier, every task's classifier starts at zero, with as many
+    classes as the task has: no order of the classes is built in, so any number of ways fits, and what
+    Ye and Chao 2022 ("UNICORN-MAML") learn as one vector for all classes shifts all scores alike and
+    drops out of the softmax. At that start the classifier is the only part with a gradient, so the
+    first step computes its alone. With scope "kernel" the classifier is learned and stays.
+
+    Raises InputError where the scope finds nothing to adapt. Source: Finn et al. 2017, "MAML".
+    """
+
+    def __init__(self, network: AkmNetwork, loop: InnerLoop) -> None:
+        super().__init__()
+        self.network = network
+        self.loop = loop
+        names = [name for name, _ in network.named_parameters() if loop.covers(name)]
+        if not any(is_kernel_parameter(name) for name in names) and loop.scope.startswith("kernel"):
+            raise InputError(
+                "a network without r and s", f"inner loop over {loop.scope}", "use an AKM network"
+            )
+        self.log_rates = nn.ParameterDict(
+            # ParameterDict takes no dots in a name.
+            {_key(name): torch.full((loop.steps,), math.log(loop.starting_rate(name))) for name in names}
+        )
+        if loop.adapts_head:
+            for parameter in network.classifier.parameters():
+                nn.init.zeros_(parameter).requires_grad_(False)
+
+    def start(self, ways: int) -> Parameters:
+        """Parameters that a task of so many classes starts from.
+
+        Raises InputError where the learned classifier has another number of classes.
+        """
+        parameters: Parameters = dict(self.network.named_parameters())
+        if self.loop.adapts_head:
+            weight = self.network.classifier.weight
+            parameters[f"{HEAD}weight"] = weight.new_zeros(ways, weight.shape[1])
+            parameters[f"{HEAD}bias"] = weight.new_zeros(ways)
+        elif ways != self.network.config.classes:
+            raise InputError(
+                f"{ways} classes for a classifier of {self.network.config.classes}",
+                "adaptation of r and s alone",
+                f"use {self.network.config.classes}",
+            )
+        return parameters
+
+    def adapted(self, parameters: Parameters, images: Tensor, labels: Tensor) -> Parameters:
+        """Parameters after the inner loop on one support set; differentiable in the parameters and rates.
+
+        ``images`` [S, C, H, L], ``labels`` [S].
+        """
+
+        def loss(changed: Parameters, fixed: Parameters) -> Tensor:
+            scores = functional_call(self.network, fixed | changed, (images,))
+            return functional.cross_entropy(scores, labels)
+
+        for step in range(self.loop.steps):
+            changed = {
+                name: value
+                for name, value in parameters.items()
+                if self.loop.covers(name) and (step > 0 or not self.loop.adapts_head or name.startswith(HEAD))
+            }
+            slopes = grad(loss)(changed, parameters)
+            if self.loop.first_order:
+                slopes = {name: slope.detach() for name, slope in slopes.items()}
+            parameters = parameters | {
+                name: value - self.log_rates[_key(name)][step].exp() * slopes[name]
+                for name, value in changed.items()
+            }
+        return parameters
+
+    def query(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """Query loss and share of right answers after adaptation, [T] each; the tasks run in parallel."""
+        start = self.start(int(episodes.support_labels.max()) + 1)
+
+        def task(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+            adapted = self.adapted(start, support, episodes.support_labels)
+            scores = functional_call(self.network, adapted, (query,))
+            right = scores.argmax(dim=1) == episodes.query_labels
+            return functional.cross_entropy(scores, episodes.query_labels), right.float().mean()
+
+        losses, accuracies = vmap(task)(episodes.support, episodes.query)
+        return losses, accuracies
+
+    def adapt(self, images: Tensor, labels: Tensor) -> AkmNetwork:
+        """A network of its own, adapted to a support set: images [S, C, H, L], labels [S] from 0 up.
+
+        Raises InputError for a class without an image, AdakernError where adaptation diverges.
+        """
+        ways = int(labels.max()) + 1
+        if len(labels.unique()) != ways:
+            raise InputError(
+                f"{len(labels.unique())} of {ways} classes have images", "support set", "give some to each"
+            )
+        with torch.no_grad():
+            adapted = self.adapted(self.start(ways), images, labels)
+        network = AkmNetwork(AkmNetworkConfig.from_json(self.network.config.to_json() | {"classes": ways}))
+        network.load_state_dict(adapted)
+        for name, value in adapted.items():
+            if not torch.isfinite(value).all():
+                raise AdakernError(f"{name} is not finite", "adaptation", "check the support images")
+        return network.eval()
+
+    def save(self, path: Path) -> None:
+        """Write network, inner loop and step sizes in one safetensors file, atomically."""
+        config = {"network": self.network.config.to_json(), "loop": self.loop.to_json()}
+        WeightsFile(config, self.state_dict()).save(path, FORMAT)
+
+    @classmethod
+    def load(cls, path: Path) -> "MetaLearner":
+        """Raises ArtifactError: absent, truncated, another format, inconsistent or non-finite contents."""
+        content = WeightsFile.load(path, FORMAT, "give what adakern meta-train wrote")
+        try:
+            network = AkmNetwork(AkmNetworkConfig.from_json(content.config["network"]))
+            learner = cls(network, InnerLoop(**content.config["loop"]))
+            learner.load_state_dict(content.tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError, AdakernError) as error:
+            raise inconsistent(path, error) from None
+        return learner.eval()
+
+    def with_loop(self, loop: InnerLoop) -> "MetaLearner":
+        """A learner with the same network and another inner loop, whose rates start anew.
+
+        A classifier that the new loop does not adapt starts at random, since the old one's is zero.
+        """
+        network = copy.deepcopy(self.network)
+        if self.loop.adapts_head and not loop.adapts_head:
+            network.classifier.reset_parameters()
+            network.classifier.requires_grad_(True)
+        return MetaLearner(network, loop)
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")

@@ -1,0 +1,273 @@
+"""The inner loop against one written out with torch.autograd, task by task; episodes; runs that resume."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.func import functional_call
+from torch.nn import functional
+
+from adakern.data.images import ImageSet
+from adakern.models import AkmNetwork, AkmNetworkConfig
+from adakern.models.akm_network import is_kernel_parameter
+from adakern.training import meta_run
+from adakern.training.episodes import EpisodeSampler, EpisodeShape
+from adakern.training.maml import SCOPES, InnerLoop, MetaLearner
+from adakern.training.meta_run import MetaSettings, measure, meta_train
+from adakern_spec.errors import AdakernError, ArtifactError, InputError
+
+CONFIG = AkmNetworkConfig(
+    channels=(1, 4, 4), height=6, length=6, downsample=("stride2", "none"), classes=3, max_radius=2
+)
+SHAPE = EpisodeShape(ways=3, shots=2, queries=2)
+
+
+def image_set(classes=6, each=5, seed=0, side=6):
+    """Each class a pattern of its own, with noise."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.integers(0, 200, (classes, 1, 1, side, side))
+    images = patterns + rng.integers(0, 40, (classes, each, 1, side, side))
+    order = rng.permutation(classes * each)
+    return ImageSet(
+        images=images.reshape(-1, 1, side, side).astype(np.uint8)[order],
+        labels=np.repeat(np.arange(classes), each)[order],
+        classes=tuple(f"class {index}" for index in range(classes)),
+    )
+
+
+def learner(scope="all", seed=0, config=CONFIG, **options):
+    torch.manual_seed(seed)
+    made = MetaLearner(AkmNetwork(config), InnerLoop(scope=scope, head_rate=2.0, **options))
+    for name, rate in made.log_rates.items():
+        rate.data += 0.1 * torch.arange(rate.numel()) - 0.3 * name.endswith("s")
+    return made.double()
+
+
+def episodes(seed=1, dtype=torch.float64):
+    drawn = EpisodeSampler(image_set(), SHAPE).sample(3, (seed,))
+    return dataclasses.replace(drawn, support=drawn.support.to(dtype), query=drawn.query.to(dtype))
+
+
+def written_out(made, drawn, task):
+    """MAML's inner loop as its paper has it, one task, with plain automatic differentiation."""
+    values = dict(made.network.named_parameters())
+    if made.loop.adapts_head:
+        values |= {name: 0 * value for name, value in values.items() if name.startswith("classifier.")}
+    values = {
+        name: value if value.requires_grad else value.requires_grad_() for name, value in values.items()
+    }
+    for step in range(made.loop.steps):
+        scores = functional_call(made.network, values, (drawn.support[task],))
+        loss = functional.cross_entropy(scores, drawn.support_labels)
+        names = [name for name in values if made.loop.covers(name)]
+        slopes = torch.autograd.grad(loss, [values[name] for name in names], create_graph=True)
+        if made.loop.first_order:
+            slopes = [slope.detach() for slope in slopes]
+        for name, slope in zip(names, slopes, strict=True):
+            rate = made.log_rates[name.replace(".", "/")][step].exp()
+            values = values | {name: values[name] - rate * slope}
+    return functional_call(made.network, values, (drawn.query[task],))
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("first_order", [False, True])
+def test_query_is_the_written_out_loop(scope, first_order):
+    """Losses, answers and the outer gradient in every parameter and rate, all steps of it."""
+    made, drawn = learner(scope, steps=3, first_order=first_order), episodes()
+    losses, accuracies = made.query(drawn)
+    losses.mean().backward()
+    found = {name: p.grad for name, p in made.named_parameters() if p.requires_grad}
+
+    made.zero_grad()
+    scores = [written_out(made, drawn, task) for task in range(3)]
+    expected = torch.stack([functional.cross_entropy(one, drawn.query_labels) for one in scores])
+    torch.testing.assert_close(losses, expected)
+    shares = [(one.argmax(dim=1) == drawn.query_labels).double().mean() for one in scores]
+    torch.testing.assert_close(accuracies.double(), torch.stack(shares))
+    expected.mean().backward()
+    for name, gradient in found.items():
+        own = made.get_parameter(name).grad
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient) if own is None else own, msg=name)
+
+
+def test_second_order_differs_from_first():
+    gradients = []
+    for first_order in (False, True):
+        made = learner(steps=2, first_order=first_order)
+        made.query(episodes())[0].mean().backward()
+        gradients.append(made.network.convs[0].weight.grad)
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-3 * gradients[1].abs().max()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_adaptation_changes_the_scope_and_nothing_else(scope):
+    made, drawn = learner(scope).float(), episodes(dtype=torch.float32)
+    adapted = made.adapt(drawn.support[0], drawn.support_labels)
+    before = made.network.state_dict()
+    for name, value in adapted.state_dict().items():
+        changes = {"all": True, "head": False}.get(scope, is_kernel_parameter(name))
+        if name.startswith("classifier."):
+            changes = scope != "kernel"
+        assert (not torch.equal(value, before[name])) is changes, name
+    scores = adapted(drawn.query[0])
+    right = (scores.argmax(dim=1) == drawn.query_labels).double().mean()
+    torch.testing.assert_close(right, made.query(drawn)[1][0].double())
+
+
+def test_adaptation_lowers_the_support_loss():
+    made, drawn = learner(steps=3).float(), episodes(dtype=torch.float32)
+    scores = made.adapt(drawn.support[0], drawn.support_labels)(drawn.support[0])
+    assert float(functional.cross_entropy(scores.detach(), drawn.support_labels)) < np.log(3)
+
+
+def test_any_number_of_ways_fits_a_classifier_that_starts_at_zero():
+    drawn = EpisodeSampler(image_set(), EpisodeShape(ways=5, shots=1, queries=2)).sample(2, (0,))
+    made = learner("kernel+head").float()
+    assert made.query(drawn)[0].isfinite().all()
+    assert made.adapt(drawn.support[0], drawn.support_labels).config.classes == 5
+    with pytest.raises(InputError, match="classifier of 3"):
+        learner("kernel").float().query(drawn)
+
+
+def test_kernel_scope_needs_an_akm_network():
+    plain = dataclasses.replace(CONFIG, modulated=False)
+    with pytest.raises(InputError, match="without r and s"):
+        learner("kernel", config=plain)
+    with pytest.raises(InputError, match="without r and s"):
+        learner("kernel+head", config=plain)
+
+
+def test_file_gives_the_learner_back(tmp_path: Path):
+    made = learner("kernel+head", steps=3).float()
+    made.save(tmp_path / "learner.safetensors")
+    loaded = MetaLearner.load(tmp_path / "learner.safetensors")
+    assert loaded.loop == made.loop
+    assert loaded.network.config == made.network.config
+    for name, value in made.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+    (tmp_path / "learner.safetensors").write_bytes(b"no")
+    with pytest.raises(ArtifactError, match="meta-train"):
+        MetaLearner.load(tmp_path / "learner.safetensors")
+
+
+def test_another_loop_keeps_the_network():
+    made = learner("head").float()
+    kernel = made.with_loop(InnerLoop(scope="kernel"))
+    assert torch.equal(kernel.network.convs[0].weight, made.network.convs[0].weight)
+    assert kernel.network.classifier.weight.requires_grad
+    assert kernel.network.classifier.weight.abs().max() > 0
+    assert set(kernel.log_rates) == {f"convs/{i}/{kind}" for i in range(2) for kind in "rs"}
+
+
+# Episodes
+
+
+def test_episodes_have_the_classes_they_say():
+    """Patterns tell the classes apart, so each image's class can be found again."""
+    images = image_set()
+    drawn = EpisodeSampler(images, SHAPE).sample(50, (3,))
+    of_image = {image.tobytes(): label for image, label in zip(images.images, images.labels, strict=True)}
+    seen = set()
+    for support, query in zip(drawn.support, drawn.query, strict=True):
+        found = []
+        for part, labels in ((support, drawn.support_labels), (query, drawn.query_labels)):
+            names = [of_image[(256 * image).to(torch.uint8).numpy().tobytes()] for image in part]
+            found.append(
+                {
+                    int(label): {n for n, other in zip(names, labels, strict=True) if other == label}
+                    for label in labels
+                }
+            )
+        assert found[0] == found[1]
+        assert all(len(names) == 1 for names in found[0].values())
+        assert len(set.union(*found[0].values())) == SHAPE.ways
+        everything = [image.numpy().tobytes() for image in torch.cat([support, query])]
+        assert len(set(everything)) == len(everything)
+        seen |= set.union(*found[0].values())
+    assert seen == set(range(6))
+
+
+def test_seed_gives_the_episodes():
+    sampler = EpisodeSampler(image_set(), SHAPE)
+    assert torch.equal(sampler.sample(2, (1, 2)).query, sampler.sample(2, (1, 2)).query)
+    assert not torch.equal(sampler.sample(2, (1, 2)).query, sampler.sample(2, (1, 3)).query)
+
+
+def test_class_with_too_few_images_is_named():
+    images = image_set()
+    rare = dataclasses.replace(images, labels=np.where(np.arange(30) < 3, 0, np.maximum(images.labels, 1)))
+    with pytest.raises(InputError, match="'class 0' has 3 images, 2 shots and 2 queries need 4"):
+        EpisodeSampler(rare, SHAPE)
+    with pytest.raises(InputError, match="6 classes for 7 ways"):
+        EpisodeSampler(images, EpisodeShape(ways=7))
+
+
+@pytest.mark.parametrize("fields", [{"ways": 1}, {"shots": 0}, {"queries": 0}])
+def test_bad_shapes_are_refused(fields):
+    with pytest.raises(InputError):
+        EpisodeShape(**fields)
+
+
+# Runs
+
+SETTINGS = MetaSettings(iterations=9, tasks=2, every=4, validation_episodes=4, learning_rate=1e-2)
+
+
+def run(out, *, settings=SETTINGS, scope="all", images=None):
+    made = learner(scope).float()
+    return meta_train(made, images or image_set(), out, SHAPE, settings, validation=image_set(seed=9))
+
+
+def test_meta_training_learns(tmp_path: Path):
+    result = run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=120, every=40))
+    sampler = EpisodeSampler(image_set(classes=8, seed=5), SHAPE)
+    before = measure(learner().float().eval(), sampler, 40, seed=0).mean()
+    after = measure(result.learner, sampler, 40, seed=0).mean()
+    assert after > max(0.7, before)
+    assert result.curve[-1]["loss"] < 0.7 * result.curve[0]["loss"]
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_interrupted_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = run(tmp_path / "whole")
+    calls = 0
+    step = meta_run._Run._step
+
+    def interrupted(self, iteration):
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise KeyboardInterrupt
+        return step(self, iteration)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(meta_run._Run, "_step", interrupted)
+        with pytest.raises(AdakernError, match="stopped after iteration 4 of 9"):
+            run(tmp_path / "cut")
+    resumed = run(tmp_path / "cut")
+    assert [entry["iteration"] for entry in resumed.curve] == [4, 8, 9]
+    for name, value in whole.learner.state_dict().items():
+        assert torch.equal(value, resumed.learner.state_dict()[name]), name
+    figures = [{k: v for k, v in entry.items() if k != "seconds"} for entry in whole.curve]
+    assert figures == [{k: v for k, v in entry.items() if k != "seconds"} for entry in resumed.curve]
+
+
+def test_folder_of_another_run_is_refused(tmp_path: Path):
+    run(tmp_path)
+    with pytest.raises(InputError, match="other loop"):
+        run(tmp_path, scope="head")
+    with pytest.raises(InputError, match="other images"):
+        run(tmp_path, images=image_set(seed=3))
+
+
+def test_divergence_is_told(tmp_path: Path):
+    with pytest.raises(AdakernError, match="lower the learning rate"):
+        run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=50, learning_rate=1e30))
+
+
+def test_measure_does_not_depend_on_the_batch():
+    made, sampler = learner().float().eval(), EpisodeSampler(image_set(), SHAPE)
+    assert len(measure(made, sampler, 7, seed=1)) == 7
+    np.testing.assert_array_equal(measure(made, sampler, 4, seed=1), measure(made, sampler, 4, seed=1))
