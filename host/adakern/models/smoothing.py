@@ -79,8 +79,3 @@ def gaussian_smooth(
     along_height = smoothing_matrix(taps, x.shape[2], border)[..., ::keep_every]
     channel = "c" if along_height.ndim == 3 else ""
     return torch.einsum(f"bchl,{channel}hg->bcgl", x, along_height)
-
-
-def largest_sigma(max_radius: int) -> float:
-    """Supremum of the σ whose radius int(3σ) is at most ``max_radius``; itself excluded."""
-    return (max_radius + 1) / 3
