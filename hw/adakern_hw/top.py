@@ -12,6 +12,7 @@ from adakern_spec.protocol import LINK, Link
 
 from .engines.spn import SpnEngine
 from .link.counters import Counters
+from .link.crc import BYTE_BITS
 from .link.dispatcher import Dispatcher
 from .link.feeder import PixelFeeder
 from .link.framing import FrameReceiver, FrameSender
@@ -24,6 +25,9 @@ from .link.window import RequestWindow
 
 TIMEOUT_MIN = 1 << 20
 """Cycles: some 20 ms, which no host notices, so that the time-out of a small shape needs no exact bound."""
+
+UART_CRC_BITS = 1
+"""A byte from a UART takes at least 10 bits of 4 cycles: time enough to take its CRC bit by bit."""
 
 
 def timeout(shape: SpnShape, folds: tuple[Fold, ...]) -> int:
@@ -73,6 +77,8 @@ class Accelerator(wiring.Component):
     timeout_cycles : int
         `timeout` of ``shape`` and ``folds`` by default.
     link : Link
+    crc_bits : int
+        Of `Crc`: 8 keep up with a byte per cycle.
 
     Members
     -------
@@ -94,12 +100,14 @@ class Accelerator(wiring.Component):
         engine: wiring.Component | None = None,
         timeout_cycles: int | None = None,
         link: Link = LINK,
+        crc_bits: int = BYTE_BITS,
     ) -> None:
         self.shape = shape
         self.folds = folds
         self.clock_hz = clock_hz
         self.timeout_cycles = timeout(shape, folds) if timeout_cycles is None else timeout_cycles
         self.link = link
+        self.crc_bits = crc_bits
         self.engine = SpnEngine(shape, folds, link=link) if engine is None else engine
         super().__init__()
 
@@ -108,14 +116,14 @@ class Accelerator(wiring.Component):
         restart = Signal()
         engine_reset = Signal()
         engine = self.engine
-        receiver = FrameReceiver(self.link)
+        receiver = FrameReceiver(self.link, self.crc_bits)
         window = RequestWindow(self.link)
         replies = ReplyStore(self.link)
-        sender = FrameSender()
+        sender = FrameSender(self.crc_bits)
         told = identity(self.shape, self.folds, self.clock_hz, self.link)
         dispatcher = Dispatcher(self.shape, told, self.timeout_cycles, self.link)
         collector = ResultCollector(self.timeout_cycles, self.link)
-        store = ParameterStore(block_size(self.shape))
+        store = ParameterStore(block_size(self.shape), self.crc_bits)
         counters = Counters()
         feeder = PixelFeeder(self.shape.stages[0])
 
@@ -160,6 +168,7 @@ class Accelerator(wiring.Component):
             replies.epoch.eq(window.epoch),
             sender.discard.eq(replies.discard),
             dispatcher.store_crc.eq(store.crc),
+            dispatcher.store_settled.eq(store.settled),
             dispatcher.busy.eq(engine.busy),
             engine.restart.eq(engine_reset),
             dispatcher.results_idle.eq(collector.idle),
@@ -256,7 +265,7 @@ class UartTop(wiring.Component):
         self.link_clock_hz = clock_hz if link_clock_hz is None else link_clock_hz
         self.baud = baud
         self.flow_control = flow_control
-        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles, link)
+        self.accelerator = Accelerator(shape, folds, clock_hz, engine, timeout_cycles, link, UART_CRC_BITS)
         handshake = {"rts": Out(1), "cts": In(1)} if flow_control else {}
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), **handshake})
 

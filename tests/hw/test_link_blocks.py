@@ -57,10 +57,11 @@ def test_record_writer(record, stall):
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize(("address", "count"), [(0, 37), (36, 1), (5, 20)])
-def test_parameter_store(address, count, stall):
+@pytest.mark.parametrize("crc_bits", [8, 1])
+def test_parameter_store(address, count, stall, crc_bits):
     size = 37
     content = random.Random(2).randbytes(size)
-    dut = ParameterStore(size)
+    dut = ParameterStore(size, crc_bits)
     bench = Bench(dut, 3)
     crcs = []
 
@@ -73,6 +74,8 @@ def test_parameter_store(address, count, stall):
         for _ in range(2):
             await bench.send(ctx, dut.read, [{"address": address, "count": count}])
             received.append(bytes(await bench.receive(ctx, dut.bytes, count, stall)))
+            while not ctx.get(dut.settled):
+                await ctx.tick()
             crcs.append(ctx.get(dut.crc))
 
     received = []
@@ -84,7 +87,7 @@ def test_parameter_store(address, count, stall):
     assert crcs == [crc32c.crc32c(expected)] * 2
     if not stall:
         assert times[0] - reads[0] == 3
-        assert times[count - 1] - times[0] == count - 1
+        assert times[count - 1] - times[0] == (count - 1) * (1 if crc_bits == 8 else 9)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 8])

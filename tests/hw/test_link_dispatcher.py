@@ -35,7 +35,8 @@ class Timeline:
 
         async def send(ctx):
             # A commit that any content passes.
-            for port in (dut.store_read.ready, dut.store_bytes.valid, dut.parameters.ready):
+            store = (dut.store_read.ready, dut.store_bytes.valid, dut.store_settled)
+            for port in (*store, dut.parameters.ready):
                 ctx.set(port, 1)
             for slot, (kind, payload) in enumerate([(Request.PARAMETER_COMMIT, bytes(4)), *requests]):
                 if slot == 1:

@@ -11,6 +11,8 @@ from adakern_spec import protocol
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
+CRC_BITS = [8, 1]
+
 LENGTHS = [0, 1, 2, 3, 241, 242, 243, 253, 254, 255, 508, 511, 512]
 
 
@@ -26,9 +28,9 @@ class Received:
     ``line`` holds bytes, (byte, error) pairs, or "restart".
     """
 
-    def __init__(self, line, seed=0, stall=0.0):
+    def __init__(self, line, seed=0, stall=0.0, crc_bits=8):
         rng = random.Random(seed)
-        dut = FrameReceiver()
+        dut = FrameReceiver(crc_bits=crc_bits)
         bench = Bench(dut, seed)
         payload = bytearray(protocol.PAYLOAD_MAX)
         self.packets, self.times, self.bad = [], [], 0
@@ -71,11 +73,12 @@ def fields_without_length(fields, payload):
     return fields | {"payload": bytes(payload[:length])}
 
 
+@pytest.mark.parametrize("crc_bits", CRC_BITS)
 @pytest.mark.parametrize("stall", [0.0, 0.3])
-def test_frames_of_every_kind_are_received(stall):
+def test_frames_of_every_kind_are_received(stall, crc_bits):
     rng = random.Random(1)
     sent = [random_packet(rng, length) for length in LENGTHS]
-    received = Received(b"".join(map(encode, sent)), stall=stall)
+    received = Received(b"".join(map(encode, sent)), stall=stall, crc_bits=crc_bits)
     assert received.packets == sent
     assert received.bad == 0
 
@@ -90,7 +93,18 @@ def test_a_byte_per_cycle_and_the_header_2_cycles_after_the_delimiter():
     assert received.line_times[-1] - received.line_times[0] == len(line) - 1 + 1
 
 
-def test_damage_anywhere_drops_the_frame_and_nothing_else():
+def test_a_byte_whenever_the_crc_has_taken_the_one_before():
+    sent = [random_packet(random.Random(2), 20), random_packet(random.Random(3), 0)]
+    line = b"".join(map(encode, sent))
+    received = Received(line, crc_bits=2)
+    assert received.packets == sent
+    # A COBS code that stands for no zero, and a delimiter, are no bytes of the packet.
+    decoded = [len(framed_body(packet)) + protocol.CRC_SIZE for packet in sent]
+    assert received.line_times[-1] - received.line_times[0] == len(line) - 1 + 1 + 5 * sum(decoded)
+
+
+@pytest.mark.parametrize("crc_bits", CRC_BITS)
+def test_damage_anywhere_drops_the_frame_and_nothing_else(crc_bits):
     rng = random.Random(4)
     frame = encode(Packet(7, 0, 0x1234, 5, bytes([0, 9, 0, 0, 200])))
     after = Packet(1, 2, 3, 4, b"after")
@@ -100,7 +114,7 @@ def test_damage_anywhere_drops_the_frame_and_nothing_else():
         changed[place] ^= rng.randrange(1, 256)
         line += bytes(changed) + encode(after)
         damaged += 1
-    received = Received(line)
+    received = Received(line, crc_bits=crc_bits)
     assert received.packets.count(after) == damaged
     # A changed leading delimiter is garbage ahead of the frame, or joins it: it may be lost, never wrong.
     assert {packet for packet in received.packets if packet != after} <= {decode(frame[1:-1])}
@@ -148,17 +162,18 @@ def test_byte_marked_as_damaged_voids_its_frame_even_if_it_is_right():
         assert received.packets == [Packet(9, 0, 2, 3, b"next")]
 
 
-def test_restart_forgets_the_frame_under_way():
+@pytest.mark.parametrize("crc_bits", CRC_BITS)
+def test_restart_forgets_the_frame_under_way(crc_bits):
     frame = encode(Packet(1, 0, 2, 3, b"abc"))
     for place in range(2, len(frame) - 1):
-        received = Received([*frame[:place], "restart", *frame])
+        received = Received([*frame[:place], "restart", *frame], crc_bits=crc_bits)
         assert received.packets == [Packet(1, 0, 2, 3, b"abc")]
         assert received.bad == 0
 
 
-def send(bodies, stall=0.0, discards=()):
+def send(bodies, stall=0.0, discards=(), crc_bits=8):
     """Bytes that the sender makes of packets without CRC; those in ``discards`` are withdrawn half-way."""
-    dut = FrameSender()
+    dut = FrameSender(crc_bits)
     bench = Bench(dut, seed=6)
     sent = [body for index, body in enumerate(bodies) if index not in discards]
     ended = []
@@ -186,12 +201,13 @@ def send(bodies, stall=0.0, discards=()):
     return bytes(received)
 
 
+@pytest.mark.parametrize("crc_bits", CRC_BITS)
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_sender_makes_the_frames_of_the_host(stall):
+def test_sender_makes_the_frames_of_the_host(stall, crc_bits):
     rng = random.Random(7)
     packets = [random_packet(rng, length) for length in (0, 1, 2, 24, 44, 51, 63, 64)]
     bodies = [framed_body(packet) for packet in packets]
-    line = send(bodies, stall)
+    line = send(bodies, stall, crc_bits=crc_bits)
     assert line == b"".join(map(encode, packets))
     assert list(Deframer().feed(line)) == packets
 
@@ -201,10 +217,11 @@ def framed_body(packet):
     return cobs.decode(encode(packet)[1:-1])[: -protocol.CRC_SIZE]
 
 
-def test_discarded_packet_leaves_no_trace():
+@pytest.mark.parametrize("crc_bits", CRC_BITS)
+def test_discarded_packet_leaves_no_trace(crc_bits):
     rng = random.Random(8)
     packets = [random_packet(rng, length) for length in (10, 20, 30, 5)]
-    line = send([framed_body(packet) for packet in packets], discards={0, 2})
+    line = send([framed_body(packet) for packet in packets], discards={0, 2}, crc_bits=crc_bits)
     assert line == encode(packets[1]) + encode(packets[3])
 
 

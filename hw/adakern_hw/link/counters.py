@@ -65,7 +65,9 @@ class Counters(wiring.Component):
         for index, name in enumerate(names):
             event = 1 if name == "cycles" else getattr(self.events, name)
             taken = ~fetched & first & (number == index)
-            m.d.sync += pending[index].eq(Mux(taken, 0, pending[index]) + event)
+            m.d.sync += pending[index].eq(pending[index] + event)
+            with m.If(taken):
+                m.d.sync += pending[index].eq(event)
         with m.If(~fetched):
             m.d.sync += addend.eq(Mux(first, pending[number], carry))
         with m.If(done):

@@ -68,7 +68,7 @@ class Dispatcher(wiring.Component):
     requests, data
         From `RequestWindow`.
     parts : Out(stream of REPLY_PART)
-    store_write, store_read, store_bytes, store_crc
+    store_write, store_read, store_bytes, store_crc, store_settled
         To and from `ParameterStore`.
     jobs : Out(stream of the length)
     bytes : Out(stream of 8 bits)
@@ -106,6 +106,7 @@ class Dispatcher(wiring.Component):
                 "store_read": Out(stream.Signature(read_layout(self.size))),
                 "store_bytes": In(stream.Signature(8)),
                 "store_crc": In(32),
+                "store_settled": In(1),
                 "jobs": Out(stream.Signature(unsigned(LENGTH_BITS))),
                 "bytes": Out(stream.Signature(8)),
                 "parameters": Out(stream.Signature(8)),
@@ -346,7 +347,7 @@ class Dispatcher(wiring.Component):
                 m.d.sync += count.eq(count - 1)
                 with m.If(count == 1):
                     m.next = "COMPARE"
-        with m.State("COMPARE"):
+        with m.State("COMPARE"), m.If(self.store_settled):
             with m.If(self.store_crc != request.commit.crc):
                 answer.refuse(m, ErrorCode.BAD_DIGEST)
             with m.Elif(~loading):

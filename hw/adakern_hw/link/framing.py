@@ -2,47 +2,36 @@
 
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.crc import Algorithm, Parameters
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
 from adakern_spec.protocol import LINK, Link
 
 from ..blocks.ram import Ram
+from .crc import BYTE_BITS, Crc
 from .layouts import HEADER, LINE_BYTE, PACKET_BYTE, Layouts
 
 COBS_FULL = 0xFF
 """Code of a COBS group of 254 bytes that no zero follows."""
 
 
-def crc_parameters() -> Parameters:
-    """The protocol's CRC, one byte per step."""
-    crc = protocol.CRC
-    algorithm = Algorithm(
-        crc_width=crc.width,
-        polynomial=crc.polynomial,
-        initial_crc=crc.initial,
-        reflect_input=crc.reflect,
-        reflect_output=crc.reflect,
-        xor_output=crc.xor_output,
-    )
-    return algorithm(data_width=8)
-
-
 class FrameReceiver(wiring.Component):
     """Bytes from the line in, checked packets out.
 
-    Decodes COBS at one byte per cycle, gives the payload bytes as they come and the header once
+    Decodes COBS, gives the payload bytes as they come and the header once
     the delimiter has come and CRC and length are right. Anything else is dropped: ``bad`` pulses.
     A delimiter always starts afresh, so garbage costs at most the frame that it touches. A byte
     marked ``error`` is never a delimiter and voids its frame.
 
     Latency: a payload byte appears 2 cycles after its byte on the line, the header 2 cycles
-    after the delimiter. The header stays until it is taken; meanwhile no byte is.
+    after the delimiter. The header stays until it is taken; meanwhile no byte is. A byte is taken per cycle
+    with a `Crc` of 8 bits per cycle, otherwise one whenever that has taken the one before.
 
     Parameters
     ----------
     link : Link
+    crc_bits : int
+        Of `Crc`.
 
     Members
     -------
@@ -56,8 +45,9 @@ class FrameReceiver(wiring.Component):
         A frame was dropped.
     """
 
-    def __init__(self, link: Link = LINK) -> None:
+    def __init__(self, link: Link = LINK, crc_bits: int = BYTE_BITS) -> None:
         self.link = link
+        self.crc = Crc(crc_bits)
         super().__init__(
             {
                 "bytes": In(stream.Signature(LINE_BYTE)),
@@ -70,7 +60,7 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = crc_parameters().create()
+        m.submodules.crc = crc = self.crc
 
         # COBS: `left` data bytes until the next code; a code stands for a zero before its group,
         # except the first of a frame and one after a full group.
@@ -84,7 +74,8 @@ class FrameReceiver(wiring.Component):
         broken = Signal(reset_less=True)
 
         byte = self.bytes.payload
-        m.d.comb += self.bytes.ready.eq(~self.frames.valid)
+        settled = 1 if crc.latency == 1 else crc.ready & ~decoded_valid
+        m.d.comb += self.bytes.ready.eq(~self.frames.valid & settled)
         m.d.sync += [decoded_valid.eq(0), ended.eq(0)]
         with m.If(self.bytes.valid & self.bytes.ready):
             with m.If(byte.error):
@@ -116,7 +107,7 @@ class FrameReceiver(wiring.Component):
         index = Signal.like(self.payload.payload.index)
         in_header = position < protocol.HEADER_SIZE
         m.d.comb += [
-            crc.start.eq(position == 0),
+            crc.start.eq(ended | self.restart),
             crc.data.eq(decoded),
             crc.valid.eq(decoded_valid),
             self.frames.payload.eq(header),
@@ -135,7 +126,7 @@ class FrameReceiver(wiring.Component):
             with m.Elif(position < protocol.HEADER_SIZE + self.link.payload):
                 m.d.sync += [self.payload.valid.eq(1), index.eq(index + 1)]
         with m.If(ended):
-            good = crc.match_detected & ~broken & (position == expected) & (position <= self.link.packet_max)
+            good = crc.match & ~broken & (position == expected) & (position <= self.link.packet_max)
             m.d.sync += [position.eq(0), index.eq(0), self.frames.valid.eq(good), self.bad.eq(~good)]
         with m.If(self.frames.valid & self.frames.ready):
             m.d.sync += self.frames.valid.eq(0)
@@ -162,7 +153,13 @@ class FrameSender(wiring.Component):
     packet is shorter than 254 bytes, so a full group never occurs.
 
     Latency: a byte per cycle in; the first delimiter 6 cycles after the last of them; a byte per cycle out,
-    but for one pause behind that delimiter.
+    but for one pause behind that delimiter. With a `Crc` of fewer bits per cycle each byte in, and each of
+    the CRC, takes its latency longer.
+
+    Parameters
+    ----------
+    crc_bits : int
+        Of `Crc`.
 
     Members
     -------
@@ -179,10 +176,14 @@ class FrameSender(wiring.Component):
     LONGEST = protocol.REPLY_MAX + 1
     """Bytes of a frame between its delimiters."""
 
+    def __init__(self, crc_bits: int = BYTE_BITS) -> None:
+        self.crc = Crc(crc_bits)
+        super().__init__()
+
     def elaborate(self, platform):
         assert self.LONGEST < COBS_FULL
         m = Module()
-        m.submodules.crc = crc = crc_parameters().create()
+        m.submodules.crc = crc = self.crc
         m.submodules.buffer = buffer = Ram(8, self.LONGEST)
         write, read = buffer.write, buffer.read
 
@@ -204,7 +205,6 @@ class FrameSender(wiring.Component):
             with m.If(value == 0):
                 m.d.sync += code.eq(end)
 
-        tail = Signal(protocol.CRC.width, reset_less=True)
         count = Signal(range(protocol.CRC_SIZE))
         advance = Signal()
         address = Signal.like(end)
@@ -212,24 +212,23 @@ class FrameSender(wiring.Component):
         with m.FSM():
             with m.State("FILL"):
                 m.d.comb += [
-                    self.packet.ready.eq(1),
+                    self.packet.ready.eq(crc.ready),
                     value.eq(self.packet.payload.data),
-                    push.eq(self.packet.valid & ~self.discard),
-                    crc.data.eq(value),
-                    crc.valid.eq(push),
-                    crc.start.eq(end == 1),
+                    push.eq(self.packet.valid & crc.ready & ~self.discard),
+                    crc.start.eq(self.discard),
                 ]
                 with m.If(self.discard):
                     m.d.sync += [end.eq(1), code.eq(0)]
-                with m.Elif(self.packet.valid & self.packet.payload.last):
+                with m.Elif(push & self.packet.payload.last):
                     m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += [value.eq(Mux(count == 0, crc.crc[:8], tail[:8])), push.eq(1)]
-                m.d.sync += [count.eq(count + 1), tail.eq(Mux(count == 0, crc.crc, tail) >> 8)]
-                with m.If(count == protocol.CRC_SIZE - 1):
-                    m.next = "CLOSE"
+                m.d.comb += [value.eq(crc.value[:BYTE_BITS]), push.eq(crc.ready), crc.drain.eq(1)]
+                with m.If(push):
+                    m.d.sync += count.eq(count + 1)
+                    with m.If(count == protocol.CRC_SIZE - 1):
+                        m.next = "CLOSE"
             with m.State("CLOSE"):
-                m.d.comb += close.eq(1)
+                m.d.comb += [close.eq(1), crc.start.eq(1)]
                 m.d.sync += [
                     count.eq(0),
                     address.eq(0),
@@ -257,5 +256,5 @@ class FrameSender(wiring.Component):
                 with m.If(self.bytes.ready):
                     m.d.sync += [self.bytes.valid.eq(0), end.eq(1), code.eq(0)]
                     m.next = "FILL"
-        m.d.comb += [read.addr.eq(address), read.en.eq(advance)]
+        m.d.comb += [crc.data.eq(value), crc.valid.eq(push), read.addr.eq(address), read.en.eq(advance)]
         return m

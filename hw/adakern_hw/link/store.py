@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..blocks.ram import Ram
-from .framing import crc_parameters
+from .crc import BYTE_BITS, Crc
 
 
 def write_layout(size: int) -> data.StructLayout:
@@ -26,12 +26,16 @@ class ParameterStore(wiring.Component):
     The content survives resets. One read command streams ``count`` bytes from ``address``; ``crc``
     covers those taken since the command.
 
-    Latency: first byte 3 cycles after the command, then one per cycle; ``crc`` 1 cycle after the byte.
+    Latency: first byte 3 cycles after the command, then one per cycle, with a `Crc` of fewer than 8 bits per
+    cycle one whenever that has taken the one before; ``crc`` as soon as it is ``settled``: with 8 bits in the
+    cycle after the byte.
 
     Parameters
     ----------
     size : int
         Bytes of the block.
+    crc_bits : int
+        Of `Crc`.
 
     Members
     -------
@@ -39,16 +43,20 @@ class ParameterStore(wiring.Component):
     read : In(stream of {"address", "count"})
     bytes : Out(stream of 8 bits)
     crc : Out(32)
+    settled : Out(1)
+        ``crc`` covers all bytes taken.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, crc_bits: int = BYTE_BITS) -> None:
         self.size = size
+        self.crc_bits = crc_bits
         super().__init__(
             {
                 "write": In(stream.Signature(write_layout(size), always_ready=True)),
                 "read": In(stream.Signature(read_layout(size))),
                 "bytes": Out(stream.Signature(8)),
                 "crc": Out(32),
+                "settled": Out(1),
             }
         )
 
@@ -56,7 +64,7 @@ class ParameterStore(wiring.Component):
         m = Module()
         m.submodules.block = block = Ram(8, self.size)
         write, read = block.write, block.read
-        m.submodules.crc = crc = crc_parameters().create()
+        m.submodules.crc = crc = Crc(self.crc_bits)
         m.d.comb += [
             write.en.eq(self.write.valid),
             write.addr.eq(self.write.payload.address),
@@ -65,21 +73,24 @@ class ParameterStore(wiring.Component):
 
         address = Signal.like(self.read.payload.address)
         remaining = Signal.like(self.read.payload.count)
-        fetched = Signal()
-        advance = self.bytes.ready | ~self.bytes.valid
+        fetched, offered = Signal(), Signal()
+        taken = self.bytes.valid & self.bytes.ready
+        advance = taken | ~offered
         m.d.comb += [
-            self.read.ready.eq((remaining == 0) & ~fetched & ~self.bytes.valid),
+            self.bytes.valid.eq(offered & crc.ready),
+            self.read.ready.eq((remaining == 0) & ~fetched & ~offered),
             read.addr.eq(address),
             read.en.eq(advance),
             crc.start.eq(self.read.valid & self.read.ready),
             crc.data.eq(self.bytes.payload),
-            crc.valid.eq(self.bytes.valid & self.bytes.ready),
-            self.crc.eq(crc.crc),
+            crc.valid.eq(taken),
+            self.crc.eq(crc.value),
+            self.settled.eq(crc.ready),
         ]
         with m.If(advance):
             m.d.sync += [
                 self.bytes.payload.eq(read.data),
-                self.bytes.valid.eq(fetched),
+                offered.eq(fetched),
                 fetched.eq(remaining != 0),
                 address.eq(address + 1),
             ]
