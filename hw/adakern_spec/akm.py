@@ -159,6 +159,18 @@ class AkmShape:
         return tuple(self._sizes(length))
 
     @property
+    def reaches(self) -> tuple[int, ...]:
+        """Columns on either side that a pixel must know of, at the input of every layer and of the average.
+
+        Those that its layer's windows reach, and, behind a downsampling, twice what the next layer needs.
+        """
+        needed = [1]
+        for stage, layer in zip(reversed(self.stages), reversed(self.layers), strict=True):
+            behind = needed[0] * (1 if layer.downsample is Downsample.NONE else 2)
+            needed.insert(0, max(stage.radius, self.radius, behind))
+        return tuple(needed)
+
+    @property
     def min_length(self) -> int:
         """Fewest columns of which every layer has at least one."""
         shortest = 1

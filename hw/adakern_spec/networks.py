@@ -1,8 +1,12 @@
 """What every network has that gateware can be built for, whichever kind it is."""
 
-from . import akm, network, parameters, protocol
+from collections.abc import Sequence
+from typing import Any
+
+from . import akm, akm_cycles, cycles, network, parameters, protocol
 from .akm import AkmShape, LayerFold
 from .network import Fold, SpnShape
+from .protocol import LINK, Link
 
 Shape = SpnShape | AkmShape
 
@@ -25,3 +29,34 @@ def folds_for_budget(shape: Shape, multipliers: int) -> Folds:
     if isinstance(shape, AkmShape):
         return akm.layer_folds_for_budget(shape, multipliers)
     return network.folds_for_budget(shape, multipliers)
+
+
+def latency(shape: Shape, folds: Sequence[Any], length: int) -> int:
+    """Cycles from a map's first pixel to its result, without those spent waiting for pixels."""
+    if isinstance(shape, AkmShape):
+        return akm_cycles.latency(shape, folds, length)
+    return cycles.latency(shape, folds, length)
+
+
+def interval(shape: Shape, folds: Sequence[Any], length: int, link: Link = LINK) -> int:
+    """Cycles per map of ``length`` back to back."""
+    if isinstance(shape, AkmShape):
+        return akm_cycles.interval(shape, folds, length)
+    return cycles.interval(shape, folds, length, link)
+
+
+def pace(shape: Shape, folds: Sequence[Any]) -> int:
+    """Cycles per pixel."""
+    return akm_cycles.pace(shape, folds) if isinstance(shape, AkmShape) else cycles.pace(shape, folds)
+
+
+def multipliers(shape: Shape, folds: Sequence[Any]) -> int:
+    """Multipliers of all stages."""
+    return akm_cycles.multipliers(shape, folds) if isinstance(shape, AkmShape) else cycles.multipliers(folds)
+
+
+def utilisation(shape: Shape, folds: Sequence[Any], length: int, link: Link = LINK) -> float:
+    """Useful products of the convs per multiplier of theirs and cycle, back to back."""
+    if isinstance(shape, AkmShape):
+        return akm_cycles.utilisation(shape, folds, length)
+    return cycles.utilisation(shape, folds, length, link)
