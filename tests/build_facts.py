@@ -93,6 +93,7 @@ def _network() -> dict[str, Any]:
         "weight_bits": 8,
         "length": 128,
         "folds": [[8, 8], [2, 8]],
+        "cycles_per_pixel": 9,
         "stages": [
             stage | {"cycles_per_pixel": 9},
             stage | {"out_channels": 2, "multipliers": 16, "macs_per_pixel": 144, "cycles_per_pixel": 9},

@@ -4,7 +4,7 @@ from amaranth import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.cycles import latency
+from adakern_spec.cycles import latency, multipliers, pace
 from adakern_spec.digest import GATEWARE_VERSION, spec_digest
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.parameters import block_size
@@ -53,8 +53,8 @@ def identity(
         "outputs": shape.outputs,
         "window": link.window,
         "payload_max": link.payload,
-        "multipliers": sum(fold.multipliers for fold in folds),
-        "interval": max(fold.interval(stage) for fold, stage in zip(folds, shape.stages, strict=True)),
+        "multipliers": multipliers(folds),
+        "interval": pace(shape, folds),
         "parameter_size": block_size(shape),
     }
 
@@ -69,7 +69,7 @@ class Accelerator(wiring.Component):
     ----------
     shape : SpnShape
     folds : tuple of Fold
-        One per stage.
+        As in `SpnEngine`.
     clock_hz : int
         Of the engine; told to the host, nothing else.
     engine : Component

@@ -6,12 +6,15 @@ every formula to the simulation, exactly.
 All stages run in lock-step: one pixel every `pace` cycles, that of the slowest stage, blank pixels of
 the padding included. So a map's result comes a fixed time after its first pixel, whatever is in front
 of it or behind; waiting for the link adds exactly the cycles waited.
+
+Stages that take turns at the same multipliers (`network.in_turns`) share the cycles of a pixel as well, and
+maps then come one at a time.
 """
 
 from collections.abc import Sequence
 
-from .network import ConvShape, Fold, SpnShape
-from .numbers import BASE, MEAN
+from .network import ConvShape, Fold, SpnShape, in_turns
+from .numbers import BASE, MEAN, SHIFT_MAX
 from .parameters import DIRECTIONS
 from .protocol import LINK, Link
 
@@ -26,6 +29,14 @@ ROUND_SHIFT_LATENCY = 3
 
 REQUANTISE_LATENCY = 1 + ROUND_SHIFT_LATENCY + 1
 """Bias, rounding shift, saturation."""
+
+BYTE_SHIFTS = SHIFT_MAX // 8
+BIT_SHIFTS = 7
+"""Of the serial requantisation: by bytes, then by bits."""
+
+SERIAL_REQUANTISE_INTERVAL = 1 + BIT_SHIFTS
+SERIAL_REQUANTISE_LATENCY = 1 + BYTE_SHIFTS + SERIAL_REQUANTISE_INTERVAL
+"""From a sum to its value: taken, shifted by bytes, taken over, shifted by bits."""
 
 FIFO_LATENCY = 2
 """Cycles from writing into an empty queue to its output."""
@@ -80,14 +91,48 @@ def conv_credits(stage: ConvShape, fold: Fold) -> int:
     return max(4, -(-(conv_latency(stage, fold) + 1) // fold.interval(stage)))
 
 
+def turn(stage: ConvShape, fold: Fold) -> int:
+    """Cycles of a stage's turn at shared multipliers: its channels, none too fast to be requantised."""
+    return stage.out_channels * max(fold.steps(stage), SERIAL_REQUANTISE_INTERVAL)
+
+
+def turn_latency(fold: Fold) -> int:
+    """Cycles from the last step of a channel to its value.
+
+    Memory, product, adder tree, accumulation, requantisation.
+    """
+    return 1 + MULTIPLIER_LATENCY + adder_tree_latency(fold.simd) + 1 + SERIAL_REQUANTISE_LATENCY
+
+
+def pixel_words(stage: ConvShape, fold: Fold) -> int:
+    """Words of ``simd`` elements that a pixel has."""
+    return stage.in_channels // fold.simd
+
+
+def turns_latency(shape: SpnShape, fold: Fold) -> int:
+    """Cycles from accepting a pixel to offering the output that it completes: the last stage's turn."""
+    return 1 + turn(shape.stages[-1], fold) + turn_latency(fold)
+
+
 def pace(shape: SpnShape, folds: Sequence[Fold]) -> int:
-    """Cycles from one pixel to the next: those of the slowest stage."""
+    """Cycles from one pixel to the next: those of the slowest stage.
+
+    Stages that take turns need their cycles one after the other, before them those in which the pixel goes
+    into memory, behind them those until the last value is there.
+    """
+    if in_turns(shape, folds):
+        turns = sum(turn(stage, folds[0]) for stage in shape.stages)
+        return pixel_words(shape.stages[0], folds[0]) + turns + turn_latency(folds[0])
     return max(fold.interval(stage) for stage, fold in zip(shape.stages, folds, strict=True))
 
 
-def padding(shape: SpnShape) -> int:
-    """Pixels, blank or the next map's, that must follow a map to push it through all stages."""
-    return sum(stage.radius * (shape.height + 1) for stage in shape.stages)
+def padding(shape: SpnShape, folds: Sequence[Fold]) -> int:
+    """Pixels, blank or the next map's, that must follow a map to push it through all stages.
+
+    Where stages take turns each works on what the one before made of the pixel before.
+    """
+    behind = len(shape.stages) - 1 if in_turns(shape, folds) else 0
+    return behind + sum(stage.radius * (shape.height + 1) for stage in shape.stages)
 
 
 def bytes_behind(link: Link) -> int:
@@ -101,13 +146,14 @@ def bytes_behind(link: Link) -> int:
     return max(0, link.window - 2 - 2 * maps) * link.payload
 
 
-def overlaps(shape: SpnShape, link: Link) -> bool:
+def overlaps(shape: SpnShape, folds: Sequence[Fold], link: Link) -> bool:
     """Whether a map may begin while the one before is still pushed out.
 
     Once it has begun only its own pixels push, and they must come within the window: otherwise host and
-    device wait for each other.
+    device wait for each other. Where stages take turns the next job is accepted behind the result, which
+    saves all that keeps two maps apart.
     """
-    return padding(shape) * shape.in_channels <= bytes_behind(link)
+    return not in_turns(shape, folds) and padding(shape, folds) * shape.in_channels <= bytes_behind(link)
 
 
 SERIAL_OVERHEAD = 1
@@ -135,7 +181,10 @@ def head_latency(shape: SpnShape) -> int:
 
 def pipeline_latency(shape: SpnShape, folds: Sequence[Fold]) -> int:
     """Cycles from accepting the last pixel that pushes a map through to the map's answer."""
-    stages = sum(conv_latency(stage, fold) for stage, fold in zip(shape.stages, folds, strict=True))
+    if in_turns(shape, folds):
+        stages = pixel_words(shape.stages[0], folds[0]) - 1 + turns_latency(shape, folds[0])
+    else:
+        stages = sum(conv_latency(stage, fold) for stage, fold in zip(shape.stages, folds, strict=True))
     return SEQUENCER_LATENCY + stages + head_latency(shape)
 
 
@@ -146,15 +195,21 @@ def separation(shape: SpnShape, folds: Sequence[Fold]) -> int:
 
 def latency(shape: SpnShape, folds: Sequence[Fold], length: int) -> int:
     """Cycles from a map's first pixel to its result, without those spent waiting for pixels."""
-    pixels = shape.pixels(length) - 1 + padding(shape)
+    pixels = shape.pixels(length) - 1 + padding(shape, folds)
     return pixels * pace(shape, folds) + pipeline_latency(shape, folds)
+
+
+NEXT_JOB = 8
+"""Cycles from a map's answer to the first pixel of one whose job is accepted behind the result."""
 
 
 def interval(shape: SpnShape, folds: Sequence[Fold], length: int, link: Link = LINK) -> int:
     """Cycles per map of ``length`` back to back."""
+    if in_turns(shape, folds):
+        return latency(shape, folds, length) + NEXT_JOB
     held_back = shape.pixels(max(0, separation(shape, folds) - length))
-    if not overlaps(shape, link):
-        held_back = max(held_back, padding(shape))
+    if not overlaps(shape, folds, link):
+        held_back = max(held_back, padding(shape, folds))
     return (shape.pixels(length) + held_back) * pace(shape, folds)
 
 
@@ -162,8 +217,10 @@ def flights(shape: SpnShape, folds: Sequence[Fold], link: Link = LINK) -> int:
     """Maps under way that back-to-back streaming needs.
 
     The most are under way where the time between them stops to shrink with their length. One more for
-    the job that is accepted ahead, one for the result on its way out.
+    the job that is accepted ahead, one for the result on its way out. Where stages take turns a single one.
     """
+    if in_turns(shape, folds):
+        return 1
     shortest = separation(shape, folds)
     return -(-latency(shape, folds, shortest) // interval(shape, folds, shortest, link)) + 2
 

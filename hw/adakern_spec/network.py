@@ -1,5 +1,6 @@
 """Shapes of the networks that gateware can be built for, and how their multipliers are folded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,6 +88,11 @@ class Fold:
         """Whether each step takes a part of one pixel, so that one word of memory has its elements."""
         return self.simd < shape.in_channels and shape.in_channels % self.simd == 0
 
+    def takes_turns(self, shape: ConvShape) -> bool:
+        """Whether a stage can use multipliers that other stages use too: for one channel at a time, a pixel
+        or a part of one in each step, unsigned as every stage's own output."""
+        return self.pe == 1 and shape.in_channels % self.simd == 0 and not shape.input_signed
+
     def interval(self, shape: ConvShape) -> int:
         """Initiation interval: cycles per pixel."""
         return self.steps(shape) * self.groups(shape)
@@ -170,6 +176,22 @@ REFERENCE = SpnShape()
 """8→8→8→2 channels, 3×3, 16 rows: the network of the figures in docs/benchmarks.md."""
 
 REFERENCE_LENGTH = 128
+
+
+def in_turns(shape: SpnShape, folds: Sequence[Fold]) -> bool:
+    """Whether all stages take turns at the multipliers of a single fold.
+
+    Raises ShapeError for folds that are neither one for each stage nor a single one that serves them all.
+    """
+    if len(folds) == len(shape.stages):
+        return False
+    if len(folds) == 1 and all(folds[0].takes_turns(stage) for stage in shape.stages):
+        return True
+    raise ShapeError(
+        f"{len(folds)} folds for {len(shape.stages)} stages",
+        "engine",
+        "give one for each, or one of a single channel and a part of every stage's pixels",
+    )
 
 
 def _divisors(n: int) -> list[int]:

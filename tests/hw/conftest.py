@@ -18,10 +18,10 @@ def pessimistic_memories(monkeypatch):
     def elaborate(self, platform):
         m = Module()
         m.submodules.words = words = Memory(shape=self.shape, depth=self.depth, init=[])
-        write, read = words.write_port(), words.read_port(domain="comb")
+        write, read = words.write_port(granularity=self.granularity), words.read_port(domain="comb")
         data = Signal(Shape.cast(self.shape).width, init=-1, reset_less=True)
         value = Signal.like(data)
-        meet = self.write.en & (self.write.addr == self.read.addr)
+        meet = self.write.en.any() & (self.write.addr == self.read.addr)
         m.d.comb += [
             write.addr.eq(self.write.addr),
             write.data.eq(self.write.data),

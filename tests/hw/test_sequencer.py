@@ -33,7 +33,7 @@ def test_maps_come_out_tagged_unbroken_padded_and_paced(kernel, height, pace, st
         ctx.set(dut.room, 1)
         while sum(output["tags"]["last"] for output in outputs) < len(LENGTHS):
             await bench.receive(ctx, dut.tagged, 1, stall / 2, into=outputs)
-        await bench.receive(ctx, dut.tagged, cycles.padding(shape), stall / 2, into=outputs)
+        await bench.receive(ctx, dut.tagged, cycles.padding(shape, folds), stall / 2, into=outputs)
 
     bench.put(dut.jobs, LENGTHS, stall)
     bench.put(dut.pixels, [pixel for values in maps for pixel in pixels(values)], stall)
@@ -47,12 +47,14 @@ def test_maps_come_out_tagged_unbroken_padded_and_paced(kernel, height, pace, st
         assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= pace
     # No blank pixel inside a map, and enough of them after the last one.
     position = 0
-    for output in outputs[: len(outputs) - cycles.padding(shape)]:
+    for output in outputs[: len(outputs) - cycles.padding(shape, folds)]:
         if output["tags"]["real"]:
             position = 0 if output["tags"]["last"] else position + 1
         else:
             assert position == 0
-    assert not any(output["tags"]["real"] for output in outputs[len(outputs) - cycles.padding(shape) :])
+    assert not any(
+        output["tags"]["real"] for output in outputs[len(outputs) - cycles.padding(shape, folds) :]
+    )
 
 
 def test_without_room_no_job_is_accepted():

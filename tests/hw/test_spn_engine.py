@@ -101,6 +101,9 @@ SWEEP = [
     (shape_of((1, 2), 3, kernel=5), (Fold(2, 5),)),
     (shape_of((1, 1, 2), 1), (Fold(1, 1), Fold(1, 1))),
     (shape_of((4, 4, 2), 4), (Fold(2, 2), Fold(1, 1))),
+    (shape_of((2, 4, 2), 4), (Fold(1, 2),)),
+    (shape_of((2, 2, 2, 1), 1, weight_bits=4), (Fold(1, 1),)),
+    (shape_of((4, 4, 2), 2, kernel=1), (Fold(1, 2),)),
 ]
 
 
@@ -160,10 +163,10 @@ def test_a_stall_counts_for_a_map_only_if_it_holds_that_map_up():
     folds = folds_for_interval(shape, 1)
     length = cycles.separation(shape, folds)
     pixels_of_a_map = shape.pixels(length)
-    for ahead in range(1, cycles.padding(shape) + 3):
+    for ahead in range(1, cycles.padding(shape, folds) + 3):
         run = Run(shape, folds, [length] * 2, pauses={pixels_of_a_map + ahead: 5})
         run.check()
-        held_up = ahead < cycles.padding(shape)
+        held_up = ahead < cycles.padding(shape, folds)
         assert [result["stalls"] for result in run.results] == [5 if held_up else 0, 5]
 
 
@@ -175,9 +178,9 @@ def test_results_nobody_takes_stop_new_jobs_and_are_kept():
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["reset", "restart"])
-def test_reset_in_the_middle_of_a_map_then_a_right_answer(restarts):
+@pytest.mark.parametrize(("shape", "folds"), [SWEEP[0], SWEEP[8]])
+def test_reset_in_the_middle_of_a_map_then_a_right_answer(shape, folds, restarts):
     """By the clock domain's reset, or by ``restart``, which passes through the blocks one by one."""
-    shape, folds = SWEEP[0]
     rng = np.random.default_rng(5)
     parameters, other = SpnParameters.random(shape, rng), SpnParameters.random(shape, rng)
     values = rng.integers(0, 256, (2, 4, 5)).astype(np.uint8)
@@ -201,7 +204,7 @@ def test_reset_in_the_middle_of_a_map_then_a_right_answer(restarts):
         await bench.send(ctx, dut.parameters, parameters.to_block())
         await ctx.tick().repeat(SETTLED)
         for cut in (1, 7, len(stream)):
-            await bench.send(ctx, dut.jobs, [5, 5])
+            await bench.send(ctx, dut.jobs, [5] * min(2, dut.flights))
             await bench.send(ctx, dut.pixels, stream[:cut])
             ctx.set(reset, 1)
             await ctx.tick()
@@ -224,7 +227,9 @@ def test_reset_in_the_middle_of_a_map_then_a_right_answer(restarts):
 
 def test_an_engine_wants_one_fold_and_one_kind_of_multiplier_per_stage():
     shape, folds = SWEEP[0]
-    with pytest.raises(ShapeError, match="1 folds; give one for each of 2 stages"):
+    with pytest.raises(ShapeError, match="1 folds for 2 stages; give one for each"):
         SpnEngine(shape, folds[:1])
-    with pytest.raises(ShapeError, match="1 multipliers; give one for each of 2 stages"):
+    with pytest.raises(ShapeError, match="1 multipliers; give 2, one per fold"):
         SpnEngine(shape, folds, (MultiplierRow,))
+    with pytest.raises(ShapeError, match="1 folds for 2 stages; give one for each"):
+        SpnEngine(shape_of((2, 4, 2), 4, input_signed=True), (Fold(1, 2),))

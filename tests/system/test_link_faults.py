@@ -218,7 +218,9 @@ def test_maps_whose_padding_exceeds_the_window_follow_each_other():
     """Two short maps behind the first and the next map's begin do not hold the pixels that push it out."""
     shape = SpnShape((2, 1), height=100, kernel=17, max_length=50)
     folds = folds_for_interval(shape, 17)
-    assert 4 * protocol.PAYLOAD_MAX > padding(shape) * 2 > 2 * (protocol.PAYLOAD_MAX + shape.map_bytes(1))
+    assert (
+        4 * protocol.PAYLOAD_MAX > padding(shape, folds) * 2 > 2 * (protocol.PAYLOAD_MAX + shape.map_bytes(1))
+    )
     parameters = SpnParameters.random(shape, np.random.default_rng(1))
     rng = np.random.default_rng(2)
     maps = [rng.integers(0, 256, (2, 100, length), dtype=np.uint8) for length in (2, 1, 1, 20, 1, 1, 9)]
@@ -236,7 +238,7 @@ def test_a_host_that_pauses_in_a_map_does_not_time_out_the_map_before(line):
     device.load(PARAMETERS)
     maps = maps_of(2, 8, longest=20)
     first, second = map(map_payload, maps)
-    assert 4 < padding(SHAPE) * 2 < len(second)
+    assert 4 < padding(SHAPE, FOLDS) * 2 < len(second)
 
     def commands():
         yield Request.JOB, JOB.pack(1, maps[0].shape[2])

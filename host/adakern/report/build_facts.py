@@ -9,7 +9,7 @@ from typing import Any
 from adakern_hw.bitstream import Bitstream, Order, Sources
 from adakern_hw.footprint import read_footprint
 from adakern_spec import cycles
-from adakern_spec.network import REFERENCE_LENGTH
+from adakern_spec.network import REFERENCE_LENGTH, in_turns
 
 from ..artifact import Artifact
 
@@ -66,6 +66,7 @@ def _network(order: Order, reached_hz: float) -> Facts:
     shape, folds, link, clock_hz = order.shape, order.folds, order.board.link, order.clock_hz
     length = min(REFERENCE_LENGTH, shape.max_length)
     interval, latency = cycles.interval(shape, folds, length, link), cycles.latency(shape, folds, length)
+    shared = in_turns(shape, folds)
     return {
         "channels": shape.channels,
         "height": shape.height,
@@ -78,11 +79,12 @@ def _network(order: Order, reached_hz: float) -> Facts:
                 "out_channels": stage.out_channels,
                 "multipliers": fold.multipliers,
                 "macs_per_pixel": stage.macs,
-                "cycles_per_pixel": fold.interval(stage),
+                "cycles_per_pixel": cycles.turn(stage, fold) if shared else fold.interval(stage),
             }
-            for stage, fold in zip(shape.stages, folds, strict=True)
+            for stage, fold in zip(shape.stages, folds * len(shape.stages) if shared else folds, strict=True)
         ],
         "multipliers": cycles.multipliers(folds),
+        "cycles_per_pixel": cycles.pace(shape, folds),
         "utilisation": cycles.utilisation(shape, folds, length, link),
         "cycles_per_map": interval,
         "latency_cycles": latency,

@@ -10,19 +10,8 @@ from .ram import Ram
 COUNTER_BITS = 32
 
 
-class MapMeter(wiring.Component):
-    """Counts cycles and stalls of the maps under way, several at a time.
-
-    The engine is a pure delay behind its first stage, so a stall holds a map up only if it comes
-    before the pixel that pushes the map out, ``pipeline`` cycles ahead of its answer: stalls are
-    counted with that delay at the end of a map and without it at the start.
-
-    Parameters
-    ----------
-    pipeline : int
-        Cycles from that pixel to the answer.
-    flights : int
-        Most maps under way.
+class Meter(wiring.Component):
+    """Counts cycles and stalls of the maps under way.
 
     Members
     -------
@@ -41,6 +30,37 @@ class MapMeter(wiring.Component):
     answered: In(1)
     cycles: Out(COUNTER_BITS)
     stalls: Out(COUNTER_BITS)
+
+
+class SingleMapMeter(Meter):
+    """One map at a time; its numbers stay until the next one begins."""
+
+    def elaborate(self, platform):
+        m = Module()
+        running = Signal()
+        with m.If(self.first):
+            m.d.sync += [running.eq(1), self.cycles.eq(1), self.stalls.eq(0)]
+        with m.Elif(self.answered):
+            m.d.sync += running.eq(0)
+        with m.Elif(running):
+            m.d.sync += [self.cycles.eq(self.cycles + 1), self.stalls.eq(self.stalls + self.stalled)]
+        return m
+
+
+class MapMeter(Meter):
+    """Several maps at a time.
+
+    The engine is a pure delay behind its first stage, so a stall holds a map up only if it comes
+    before the pixel that pushes the map out, ``pipeline`` cycles ahead of its answer: stalls are
+    counted with that delay at the end of a map and without it at the start.
+
+    Parameters
+    ----------
+    pipeline : int
+        Cycles from that pixel to the answer.
+    flights : int
+        Most maps under way.
+    """
 
     def __init__(self, pipeline: int, flights: int) -> None:
         self.pipeline = pipeline
@@ -79,3 +99,8 @@ class MapMeter(wiring.Component):
         with m.If(late.output):
             m.d.sync += late_stalls.eq(late_stalls + 1)
         return m
+
+
+def make_meter(pipeline: int, flights: int) -> Meter:
+    """Meter for at most ``flights`` maps under way."""
+    return SingleMapMeter() if flights == 1 else MapMeter(pipeline, flights)

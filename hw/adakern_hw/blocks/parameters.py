@@ -162,6 +162,54 @@ class RecordStore(wiring.Component):
         return m
 
 
+class WordStore(wiring.Component):
+    """Memory of words that come piece by piece and go straight to their places.
+
+    Parameters
+    ----------
+    pieces : int
+        Of a word, one byte in the stream each.
+    depth : int
+    bits : int
+        Of a byte that are kept.
+
+    Members
+    -------
+    bytes : In(byte stream)
+        Always ready.
+    address : In
+    word : Out(pieces * bits)
+        One cycle later, the first piece in the low bits.
+    """
+
+    def __init__(self, pieces: int, depth: int, bits: int = 8) -> None:
+        self.pieces = pieces
+        self.depth = depth
+        self.bits = bits
+        super().__init__(
+            {"bytes": In(BYTES), "address": In(range(self.depth)), "word": Out(self.pieces * self.bits)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Ram(unsigned(len(self.word)), self.depth, granularity=self.bits)
+        place = Signal(range(self.depth))
+        piece = Signal(self.pieces, init=1)
+        m.d.comb += [
+            self.bytes.ready.eq(1),
+            memory.write.addr.eq(place),
+            memory.write.data.eq(self.bytes.payload[: self.bits].replicate(self.pieces)),
+            memory.write.en.eq(Mux(self.bytes.valid, piece, 0)),
+            memory.read.addr.eq(self.address),
+            self.word.eq(memory.read.data),
+        ]
+        with m.If(self.bytes.valid):
+            m.d.sync += piece.eq(piece.rotate_left(1))
+            with m.If(piece[-1]):
+                m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
+        return m
+
+
 class WeightStore(wiring.Component):
     """Weights of a conv stage, one word of ``simd`` weights per output channel of the group and step.
 

@@ -31,6 +31,9 @@ class Ram(wiring.Component):
     shape : ShapeLike
         Of a word.
     depth : int
+    granularity : int
+        Bits of an unsigned word that are written together, each group with its bit of ``write.en``; by
+        default all.
 
     Members
     -------
@@ -39,13 +42,14 @@ class Ram(wiring.Component):
         Keeps its data while ``en`` is 0, which is 1 by default.
     """
 
-    def __init__(self, shape: ShapeLike, depth: int) -> None:
+    def __init__(self, shape: ShapeLike, depth: int, granularity: int | None = None) -> None:
         self.shape = shape
         self.depth = depth
+        self.granularity = granularity
         bits = (depth - 1).bit_length()
         super().__init__(
             {
-                "write": In(WritePort.Signature(addr_width=bits, shape=shape)),
+                "write": In(WritePort.Signature(addr_width=bits, shape=shape, granularity=granularity)),
                 "read": In(ReadPort.Signature(addr_width=bits, shape=shape)),
             }
         )
@@ -57,7 +61,7 @@ class Ram(wiring.Component):
         if isinstance(platform, LatticeICE40Platform) and self.depth * min(width, ICE40_WIDTH) >= ICE40_BITS:
             attributes["ram_style"] = "block"
         m.submodules.words = words = Memory(shape=self.shape, depth=self.depth, init=[], attrs=attributes)
-        write, read = words.write_port(), words.read_port(domain="comb")
+        write, read = words.write_port(granularity=self.granularity), words.read_port(domain="comb")
         # Yosys makes this register that of the block RAM.
         data = Signal(Shape.cast(self.shape), reset_less=True, attrs={UNINITIALISED: 1})
         m.d.comb += [

@@ -1,12 +1,18 @@
 """Rounding shift and requantisation (design part 1)."""
 
-from amaranth import C, Cat, Module, Signal, Value, signed, unsigned
+from amaranth import C, Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.cycles import REQUANTISE_LATENCY, ROUND_SHIFT_LATENCY
-from adakern_spec.numbers import ACCUMULATOR_BITS, BIAS, Format
+from adakern_spec.cycles import (
+    BIT_SHIFTS,
+    BYTE_SHIFTS,
+    REQUANTISE_LATENCY,
+    ROUND_SHIFT_LATENCY,
+    SERIAL_REQUANTISE_LATENCY,
+)
+from adakern_spec.numbers import ACCUMULATOR, ACCUMULATOR_BITS, BIAS, Format
 from adakern_spec.parameters import SHIFT_BITS
 
 from ..fixed import saturate, shape_of
@@ -100,5 +106,76 @@ class Requantise(wiring.Component):
             total.eq(self.sum + self.bias),
             shift.eq(self.shift),
             result.eq(saturate(round_shift.result, self.format)),
+        ]
+        return m
+
+
+class SerialRequantise(wiring.Component):
+    """``saturate(rs(sum, shift))`` of an unsigned format, ``latency`` cycles after ``start``.
+
+    For sums at least SERIAL_REQUANTISE_INTERVAL cycles apart, doubled as in `RoundShift`: one register shifts
+    by bytes, the next one takes over what may still count and shifts by bits. A sum below 0 is 0 there,
+    one that is too large stays so whatever its shift.
+
+    Members
+    -------
+    start : In(1)
+    sum : In(signed 32 bit)
+        Bias included.
+    shift : In(0 … SHIFT_MAX)
+    result : Out(fmt)
+        While ``done`` is 1.
+    done : Out(1)
+    """
+
+    def __init__(self, fmt: Format) -> None:
+        self.format = fmt
+        super().__init__(
+            {
+                "start": In(1),
+                "sum": In(shape_of(ACCUMULATOR)),
+                "shift": In(unsigned(SHIFT_BITS)),
+                "result": Out(shape_of(fmt)),
+                "done": Out(1),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        return SERIAL_REQUANTISE_LATENCY
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = self.format.bits
+        age = Signal(self.latency)
+        m.d.sync += age.eq(Cat(self.start, age))
+
+        doubled = Signal(ACCUMULATOR_BITS, reset_less=True)
+        negative = Signal(reset_less=True)
+        coarse = Signal(range(BYTE_SHIFTS + 1), reset_less=True)
+        fine = Signal(range(BIT_SHIFTS + 1), reset_less=True)
+        with m.If(self.start):
+            m.d.sync += [
+                doubled.eq(self.sum << 1),
+                negative.eq(self.sum[-1]),
+                coarse.eq(self.shift[3:]),
+                fine.eq(self.shift[:3]),
+            ]
+        with m.Elif(coarse != 0):
+            m.d.sync += [doubled.eq(doubled >> 8), coarse.eq(coarse - 1)]
+
+        few = Signal(bits + 1 + BIT_SHIFTS, reset_less=True)
+        left = Signal.like(fine)
+        large = doubled[len(few) :].any()
+        with m.If(age[BYTE_SHIFTS]):
+            m.d.sync += [few.eq(Mux(negative, 0, doubled | large.replicate(len(few)))), left.eq(fine)]
+        with m.Elif(left != 0):
+            m.d.sync += [few.eq(few >> 1), left.eq(left - 1)]
+
+        rounded = few[: bits + 1] + 1
+        exceeds = rounded[-1] | few[bits + 1 :].any()
+        m.d.comb += [
+            self.result.eq(Mux(exceeds, self.format.max, rounded[1:])),
+            self.done.eq(age[-1]),
         ]
         return m

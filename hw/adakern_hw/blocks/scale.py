@@ -33,7 +33,8 @@ class GlobalAverage(wiring.Component):
     """``mean = floor((S * 2^8 + floor(N / 2)) / N)`` per channel over the real pixels of a map.
 
     The sums are handed over at the map's last pixel, so the next map streams while the divider works;
-    the input waits only if that map ends before the divider has finished.
+    the input waits only if that map ends before the divider has finished. With ``single`` nothing is handed
+    over: no map may begin before the means of the one before are there.
 
     Bits: S has 8 more than the count of the longest map's pixels; a mean is at most 255 * 2^8.
 
@@ -44,8 +45,9 @@ class GlobalAverage(wiring.Component):
         One per channel, in order.
     """
 
-    def __init__(self, shape: SpnShape) -> None:
+    def __init__(self, shape: SpnShape, single: bool = False) -> None:
         self.shape = shape
+        self.single = single
         last = shape.stages[-1]
         self.format = last.output_format
         self.layout = pixel_layout(self.format, shape.outputs, last.radius)
@@ -68,40 +70,49 @@ class GlobalAverage(wiring.Component):
         held = Signal()
         take = Signal()
         m.d.comb += [
-            take.eq(present & ~(pixel.tags.last & held)),
+            take.eq(present if self.single else present & ~(pixel.tags.last & held)),
             self.pixels.ready.eq(~present | take),
         ]
         with m.If(self.pixels.ready):
             m.d.sync += [present.eq(self.pixels.valid & self.pixels.p.tags.real), pixel.eq(self.pixels.p)]
 
         sums = [Signal(self.count_bits + self.format.bits, name=f"sum_{i}") for i in range(outputs)]
-        totals = [Signal.like(s, name=f"total_{i}", reset_less=True) for i, s in enumerate(sums)]
         count = Signal(self.count_bits)
-        total_count = Signal(self.count_bits, reset_less=True)
+        totals, total_count = sums, count
+        if not self.single:
+            totals = [Signal.like(s, name=f"total_{i}", reset_less=True) for i, s in enumerate(sums)]
+            total_count = Signal(self.count_bits, reset_less=True)
         with m.If(take):
-            m.d.sync += count.eq(Mux(pixel.tags.last, 0, count + 1))
-            for index, current in enumerate(sums):
-                added = current + pixel.values[index]
-                m.d.sync += current.eq(Mux(pixel.tags.last, 0, added))
-                with m.If(pixel.tags.last):
-                    m.d.sync += totals[index].eq(added)
+            for register, total, value in zip(
+                (*sums, count), (*totals, total_count), (*pixel.values, 1), strict=True
+            ):
+                m.d.sync += register.eq(register + value)
+                if not self.single:
+                    with m.If(pixel.tags.last):
+                        m.d.sync += [total.eq(register + value), register.eq(0)]
             with m.If(pixel.tags.last):
-                m.d.sync += [total_count.eq(count + 1), held.eq(1)]
+                m.d.sync += held.eq(1)
 
         index = Signal(range(outputs))
         operands = Signal(divider.operand_layout, reset_less=True)
         offered = Signal()
+        values = [
+            operands.numerator.eq((Array(totals)[index] << MEAN_EXTRA_BITS) + (total_count >> 1)),
+            operands.denominator.eq(total_count),
+        ]
         m.d.comb += [divider.operands.payload.eq(operands), divider.operands.valid.eq(offered)]
+        if self.single:
+            m.d.comb += values
         with m.If(held & ~offered):
-            m.d.sync += [
-                operands.numerator.eq((Array(totals)[index] << MEAN_EXTRA_BITS) + (total_count >> 1)),
-                operands.denominator.eq(total_count),
-                offered.eq(1),
-            ]
+            m.d.sync += offered.eq(1)
+            if not self.single:
+                m.d.sync += values
         with m.If(offered & divider.operands.ready):
             m.d.sync += [offered.eq(0), index.eq(index + 1)]
             with m.If(index == outputs - 1):
                 m.d.sync += [held.eq(0), index.eq(0)]
+                if self.single:
+                    m.d.sync += [register.eq(0) for register in (count, *sums)]
         return m
 
 

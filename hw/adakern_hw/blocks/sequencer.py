@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec.cycles import overlaps, pace, padding, separation
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.network import Fold, SpnShape, in_turns
 from adakern_spec.numbers import LENGTH_BITS
 from adakern_spec.protocol import LINK, Link
 
@@ -20,14 +20,14 @@ class Sequencer(wiring.Component):
     may if the shape `overlaps`, otherwise it begins behind the last blank pixel.
     Inside a map nothing but its own pixels is sent: if one is missing, all stages wait. A map so short
     that it would end before the scale head has finished the one before is held back by whole columns
-    (`separation`).
+    (`separation`). None of this is needed where maps come one at a time.
 
     Latency: a pixel accepted in one cycle is offered in the next.
 
     Members
     -------
     jobs : In(stream of the next map's length, 1 … max_length)
-        One is accepted ahead, so that maps follow each other without a gap.
+        One is accepted ahead, so that maps follow each other without a gap, unless they come one at a time.
     room : In(1)
         Another job may be accepted.
     pixels : In(stream of a pixel's values)
@@ -45,6 +45,7 @@ class Sequencer(wiring.Component):
         self.folds = folds
         stage = shape.stages[0]
         self.radius = stage.radius
+        self.single = in_turns(shape, folds)
         super().__init__(
             {
                 "jobs": In(stream.Signature(unsigned(LENGTH_BITS))),
@@ -78,12 +79,13 @@ class Sequencer(wiring.Component):
                 m.d.sync += [sent.eq(0), offered.eq(0)]
         m.d.comb += self.tagged.valid.eq(offered)
 
-        drain = padding(self.shape)
+        drain = padding(self.shape, self.folds)
         undrained = Signal(range(drain + 1))
         loaded = Signal()
         begun = Signal()
         may_begin = Signal()
-        pushes = Const(1) if overlaps(self.shape, self.link) else undrained == 0
+        overlap = self.single or overlaps(self.shape, self.folds, self.link)
+        pushes = Const(1) if overlap else undrained == 0
         m.d.comb += [
             self.pixels.ready.eq(due & loaded & (begun | (may_begin & pushes))),
             accepted.eq(self.pixels.ready & self.pixels.valid),
@@ -91,7 +93,10 @@ class Sequencer(wiring.Component):
             self.stalled.eq(due & begun & ~self.pixels.valid),
         ]
         last, long, few = self._map(m, loaded, begun, accepted, free)
-        self._separate(m, may_begin, long, few, accepted & last)
+        if self.single:
+            m.d.comb += may_begin.eq(1)
+        else:
+            self._separate(m, may_begin, long, few, accepted & last)
 
         m.d.comb += blank.eq(due & ~begun & ~accepted & (undrained != 0))
         with m.If(accepted):
@@ -107,12 +112,6 @@ class Sequencer(wiring.Component):
         need not be held back, and if not, the columns after the pixel's own."""
         height, radius = self.shape.height, self.radius
         columns = separation(self.shape, self.folds)
-        length = Signal(LENGTH_BITS, reset_less=True)
-        ahead = Signal()
-        m.d.comb += self.jobs.ready.eq(~ahead & self.room)
-        with m.If(self.jobs.ready):
-            m.d.sync += [ahead.eq(self.jobs.valid), length.eq(self.jobs.payload)]
-
         row = Signal(range(height))
         before = Signal(range(radius + 1))
         columns_after = Signal(LENGTH_BITS, reset_less=True)
@@ -138,9 +137,9 @@ class Sequencer(wiring.Component):
                 ]
             with m.If(last):
                 m.d.sync += [loaded.eq(0), begun.eq(0)]
-        with m.If(~loaded | (counted & last)), m.If(ahead):
+        length, begins = self._job(m, loaded, counted & last)
+        with m.If(begins):
             m.d.sync += [
-                ahead.eq(0),
                 loaded.eq(1),
                 before.eq(0),
                 columns_after.eq(length - 1),
@@ -163,6 +162,21 @@ class Sequencer(wiring.Component):
         # A map that is not long has fewer than ``columns`` columns.
         few = columns_after[: (columns - 1).bit_length()]
         return last, long, few
+
+    def _job(self, m: Module, loaded: Signal, ends: Value) -> tuple[Value, Value]:
+        """Length of the next map, and whether it takes the place of the one before in this cycle."""
+        if self.single:
+            m.d.comb += self.jobs.ready.eq(~loaded & self.room)
+            return self.jobs.payload, self.jobs.valid & self.jobs.ready
+        length = Signal(LENGTH_BITS, reset_less=True)
+        ahead = Signal()
+        m.d.comb += self.jobs.ready.eq(~ahead & self.room)
+        with m.If(self.jobs.ready):
+            m.d.sync += [ahead.eq(self.jobs.valid), length.eq(self.jobs.payload)]
+        begins = ahead & (~loaded | ends)
+        with m.If(begins):
+            m.d.sync += ahead.eq(0)
+        return length, begins
 
     def _separate(self, m: Module, may_begin: Signal, long: Signal, few: Value, ended: Signal) -> None:
         """Hold a map back that would end less than `separation` columns after the one before."""

@@ -1,6 +1,6 @@
 """What a board and its FPGA offer to a build."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from amaranth.build import Platform
@@ -29,8 +29,8 @@ class Family:
     are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
     bitstream of the family has near its start. ``sites`` are nextpnr's names for what a footprint
     counts. ``least`` are the logic cells that the smallest network
-    takes with its link, 0 if every part has far more. ``windows_in_memory``: the parts have no room for
-    windows in registers, nor for many accumulators. ``link_limit`` is the fastest clock in Hz that the link
+    takes with its link, 0 if every part has far more. ``in_turns``: the parts
+    have no room for a datapath of each stage. ``link_limit`` is the fastest clock in Hz that the link
     is run at; an engine with a faster one gets it for itself.
     """
 
@@ -48,7 +48,7 @@ class Family:
     preamble: bytes
     sites: Mapping[str, str]
     least: int = 0
-    windows_in_memory: bool = False
+    in_turns: bool = False
     link_limit: int | None = None
 
 
@@ -86,7 +86,7 @@ ICE40 = Family(
     sites={"luts": "ICESTORM_LC", "dsps": "ICESTORM_DSP", "block_rams": "ICESTORM_RAM"},
     # One channel, one stage: nextpnr-ice40 0.11.1 packs 5,129 look-up tables and 4,765 registers into these.
     least=8_085,
-    windows_in_memory=True,
+    in_turns=True,
 )
 FAMILIES = {family.name: family for family in (ECP5, ICE40)}
 
@@ -144,7 +144,7 @@ class Board:
         return find_pll(self.family.pll, self.oscillator, clock)
 
     def rows(self, shape: SpnShape, folds: tuple[Fold, ...]) -> tuple[type[MultiplierRow], ...]:
-        """The multipliers of each stage: DSP blocks, where there are enough.
+        """The multipliers of each fold: DSP blocks, where there are enough.
 
         Where there are not, stages with 4-bit weights take logic, those with the fewest products first,
         as long as it is no more than LOGIC_SHARE of the part.
@@ -166,10 +166,7 @@ class Board:
         blocks = _blocks(rows, shape, folds)
         if not sum(map(len, self.dsp_sites)) >= blocks > 0:
             return rows
-        counts = [
-            _stage_blocks(row, stage, fold)
-            for row, stage, fold in zip(rows, shape.stages, folds, strict=True)
-        ]
+        counts = [_stage_blocks(*served) for served in _served(rows, shape, folds)]
         lanes = [
             fold.simd for fold, count in zip(folds, counts, strict=True) for _ in range(count // fold.simd)
         ]
@@ -182,15 +179,20 @@ class Board:
         )
 
     def dsps(self, shape: SpnShape, folds: tuple[Fold, ...]) -> int:
-        """DSP blocks that the multipliers of ``folds`` take; different stages share none."""
+        """DSP blocks that the multipliers of ``folds`` take; different folds share none."""
         return _blocks(self.rows(shape, folds), shape, folds)
 
     def folds(self, shape: SpnShape, multipliers: int | None = None) -> tuple[Fold, ...]:
         """The fastest folds that the part's DSP blocks, and ``multipliers`` if given, allow.
 
-        Every stage gets the fewest DSP blocks for the pace of the slowest (design part 3).
+        Every stage gets the fewest DSP blocks for the pace of the slowest (design part 3), unless they take
+        turns, where the family wants it and the network can.
         """
-        choices = [_folds(self.family, stage) for stage in shape.stages]
+        shared = [(fold,) for fold in _shared_folds(shape) if self.family.in_turns]
+        for folds in reversed(shared):
+            if self._allows(shape, folds, multipliers):
+                return folds
+        choices = [_folds(stage) for stage in shape.stages]
         for pace in sorted(
             {
                 fold.interval(stage)
@@ -207,8 +209,7 @@ class Board:
             chosen = tuple(
                 _cheapest(self.family, stage, folds) for stage, folds in zip(shape.stages, fast, strict=True)
             )
-            within = multipliers is None or sum(fold.multipliers for fold in chosen) <= multipliers
-            if within and self.dsps(shape, chosen) <= self.capacity.dsps:
+            if self._allows(shape, chosen, multipliers):
                 return chosen
         raise BoardError(
             f"{len(shape.stages)} stages need a multiplier each; "
@@ -217,12 +218,21 @@ class Board:
             "allow more multipliers or use a larger board",
         )
 
+    def _allows(self, shape: SpnShape, folds: tuple[Fold, ...], multipliers: int | None) -> bool:
+        within = multipliers is None or sum(fold.multipliers for fold in folds) <= multipliers
+        return within and self.dsps(shape, folds) <= self.capacity.dsps
+
+
+def _served(
+    rows: Sequence[type[MultiplierRow]], shape: SpnShape, folds: tuple[Fold, ...]
+) -> Iterator[tuple[type[MultiplierRow], ConvShape, Fold]]:
+    """Multipliers with their fold and a stage that uses them: the first of all that take turns."""
+    return zip(rows, shape.stages[: len(folds)], folds, strict=True)
+
 
 def _blocks(rows: Sequence[type[MultiplierRow]], shape: SpnShape, folds: tuple[Fold, ...]) -> int:
-    """DSP blocks of stages with these multipliers."""
-    return sum(
-        _stage_blocks(row, stage, fold) for row, stage, fold in zip(rows, shape.stages, folds, strict=True)
-    )
+    """DSP blocks of folds with these multipliers."""
+    return sum(_stage_blocks(*served) for served in _served(rows, shape, folds))
 
 
 def _stage_blocks(row: type[MultiplierRow], stage: ConvShape, fold: Fold) -> int:
@@ -230,25 +240,25 @@ def _stage_blocks(row: type[MultiplierRow], stage: ConvShape, fold: Fold) -> int
 
 
 def _cheapest(family: Family, stage: ConvShape, folds: list[Fold]) -> Fold:
-    """The fold of the fewest DSP blocks, then multipliers.
-
-    Among equals the most channels at a time have the shallowest adder trees, the fewest the least registers.
-    """
-    most = 1 if family.windows_in_memory else -1
+    """The fold of the fewest DSP blocks, then multipliers, then the one with the shallowest adder trees."""
     return min(
-        folds,
-        key=lambda fold: (_stage_blocks(family.multiplier, stage, fold), fold.multipliers, most * fold.pe),
+        folds, key=lambda fold: (_stage_blocks(family.multiplier, stage, fold), fold.multipliers, -fold.pe)
     )
 
 
-def _folds(family: Family, stage: ConvShape) -> list[Fold]:
-    """Every fold that divides the stage and whose window the family has room for."""
-    folds = [
+def _folds(stage: ConvShape) -> list[Fold]:
+    """Every fold that divides the stage."""
+    return [
         Fold(pe, simd)
         for pe in range(1, stage.out_channels + 1)
         for simd in range(1, stage.elements + 1)
         if stage.out_channels % pe == 0 and stage.elements % simd == 0
     ]
-    if not family.windows_in_memory or stage.in_channels == 1:
-        return folds
-    return [fold for fold in folds if fold.splits_pixels(stage)]
+
+
+def _shared_folds(shape: SpnShape) -> list[Fold]:
+    """Folds that several stages can take turns at, the slowest first."""
+    if len(shape.stages) == 1:
+        return []
+    folds = [Fold(1, simd) for simd in range(1, shape.in_channels + 1)]
+    return [fold for fold in folds if all(fold.takes_turns(stage) for stage in shape.stages)]

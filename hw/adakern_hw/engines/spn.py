@@ -6,19 +6,20 @@ from amaranth.lib.wiring import In, Out
 
 from adakern_spec import cycles
 from adakern_spec.errors import ShapeError
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.network import Fold, SpnShape, in_turns
 from adakern_spec.numbers import KERNEL, LENGTH_BITS, SCALE
 from adakern_spec.parameters import DIRECTION_FIELDS, DIRECTIONS, HEAD_FIELDS, record_size, stage_size
 from adakern_spec.protocol import LINK, Link
 
 from ..blocks.conv import ConvStage
-from ..blocks.meter import COUNTER_BITS, MapMeter
+from ..blocks.meter import COUNTER_BITS, Meter, make_meter
 from ..blocks.multiplier import MultiplierRow
 from ..blocks.parameters import BYTES, ParameterRouter
 from ..blocks.pixels import input_layout
 from ..blocks.ram import Queue
 from ..blocks.scale import GlobalAverage, KernelSize, ScaleHead
 from ..blocks.sequencer import Sequencer
+from ..blocks.turns import StagesInTurn
 from ..fixed import shape_of
 
 RESULT_LAYOUT = data.StructLayout(
@@ -37,16 +38,17 @@ class SpnEngine(wiring.Component):
     """Conv stages in lock-step, global average, scale head, kernel sizes.
 
     Maps of any length up to ``max_length`` follow each other without a bubble; timing:
-    `adakern_spec.cycles`. A consumer that does not take results stops new jobs, never a map under way,
-    and nothing is lost. A restart, like a reset, drops the maps under way and keeps the parameters.
+    `adakern_spec.cycles`. A single fold for several stages makes them take turns at its multipliers; then
+    maps come one at a time. A consumer that does not take results stops new jobs, never a map under way, and
+    nothing is lost. A restart, like a reset, drops the maps under way and keeps the parameters.
 
     Parameters
     ----------
     shape : SpnShape
     folds : tuple of Fold
-        One per stage.
+        One per stage, or one that all of them can use (`in_turns`).
     multipliers : subclasses of MultiplierRow
-        Those of each stage; plain ones if not given.
+        Those of each fold; plain ones if not given.
 
     Members
     -------
@@ -75,11 +77,11 @@ class SpnEngine(wiring.Component):
     ) -> None:
         self.link = link
         self.multipliers = (MultiplierRow,) * len(folds) if multipliers is None else multipliers
-        for name, given in (("folds", folds), ("multipliers", self.multipliers)):
-            if len(given) != len(shape.stages):
-                raise ShapeError(
-                    f"{len(given)} {name}", "engine", f"give one for each of {len(shape.stages)} stages"
-                )
+        self.in_turns = in_turns(shape, folds)
+        if len(self.multipliers) != len(folds):
+            raise ShapeError(
+                f"{len(self.multipliers)} multipliers", "engine", f"give {len(folds)}, one per fold"
+            )
         self.shape = shape
         self.folds = folds
         super().__init__(
@@ -111,25 +113,33 @@ class SpnEngine(wiring.Component):
         m = Module()
         shape = self.shape
         sequencer = Sequencer(shape, self.folds, self.link)
-        stages = [
-            ConvStage(stage, fold, shape.height, multiplier)
-            for stage, fold, multiplier in zip(shape.stages, self.folds, self.multipliers, strict=True)
-        ]
-        average = GlobalAverage(shape)
+        stages: list[ConvStage | StagesInTurn]
+        if self.in_turns:
+            stages = [StagesInTurn(shape, self.folds[0], self.multipliers[0])]
+            sizes = [sum(map(stage_size, shape.stages))]
+        else:
+            stages = [
+                ConvStage(stage, fold, shape.height, multiplier)
+                for stage, fold, multiplier in zip(shape.stages, self.folds, self.multipliers, strict=True)
+            ]
+            sizes = [*map(stage_size, shape.stages)]
+        average = GlobalAverage(shape, single=self.in_turns)
         head = ScaleHead(shape.outputs)
         kernel = KernelSize(shape.outputs)
         router = ParameterRouter(
             [
-                *map(stage_size, shape.stages),
+                *sizes,
                 shape.outputs * record_size(HEAD_FIELDS),
                 len(DIRECTIONS) * record_size(DIRECTION_FIELDS),
             ]
         )
-        meter = MapMeter(cycles.pipeline_latency(shape, self.folds), self.flights)
-        queue = Queue(RESULT_LAYOUT, self.flights)
+        meter = make_meter(cycles.pipeline_latency(shape, self.folds), self.flights)
+        queue = Queue(RESULT_LAYOUT, self.flights) if self.flights > 1 else None
         swept = {"router": router, "sequencer": sequencer}
         swept |= {f"stage_{index}": stage for index, stage in enumerate(stages)}
-        swept |= {"average": average, "head": head, "kernel": kernel, "meter": meter, "queue": queue}
+        swept |= {"average": average, "head": head, "kernel": kernel, "meter": meter}
+        if queue is not None:
+            swept["queue"] = queue
         wave = Signal(len(swept))
         sweeping = Signal()
         m.d.sync += [wave.eq(Cat(self.restart, wave)), sweeping.eq(self.restart | wave[:-1].any())]
@@ -141,7 +151,7 @@ class SpnEngine(wiring.Component):
             m.submodules[name] = block
 
         wiring.connect(m, wiring.flipped(self.parameters), router.bytes)
-        blocks: list[ConvStage | ScaleHead | KernelSize] = [*stages, head, kernel]
+        blocks: list[ConvStage | StagesInTurn | ScaleHead | KernelSize] = [*stages, head, kernel]
         for sink, block in zip(router.sinks, blocks, strict=True):
             wiring.connect(m, sink, block.parameters)
 
@@ -168,11 +178,12 @@ class SpnEngine(wiring.Component):
         m: Module,
         sequencer: Sequencer,
         kernel: KernelSize,
-        meter: MapMeter,
-        queue: Queue,
+        meter: Meter,
+        queue: Queue | None,
     ) -> tuple[Signal, ...]:
         """Collect the answer, measure the map, queue the result; keep count of the maps under way.
 
+        Without a queue the result stays in its registers: no other map begins before it is taken.
         Returns the registers that hold state: a restart clears them.
         """
         result = Signal(RESULT_LAYOUT)
@@ -191,10 +202,14 @@ class SpnEngine(wiring.Component):
             result.stalls.eq(meter.stalls),
             result.scales.as_value().eq(scales),
             result.kernels.as_value().eq(kernels),
-            queue.input.payload.eq(result),
-            queue.input.valid.eq(finished[-1]),
         ]
-        wiring.connect(m, queue.output, wiring.flipped(self.results))
+        waiting = Signal()
+        if queue is not None:
+            m.d.comb += [queue.input.payload.eq(result), queue.input.valid.eq(finished[-1])]
+            wiring.connect(m, queue.output, wiring.flipped(self.results))
+        else:
+            m.d.comb += [self.results.payload.eq(result), self.results.valid.eq(waiting)]
+            m.d.sync += waiting.eq(finished[-1] | (waiting & ~self.results.ready))
         # First pixel, stall and answer reach the meter three cycles late each: it is near none of them.
         m.d.sync += [
             first.eq(Cat(sequencer.first, first)),
@@ -220,4 +235,4 @@ class SpnEngine(wiring.Component):
             returned.eq(self.results.valid & self.results.ready),
             under_way.eq(under_way + accepted - returned),
         ]
-        return accepted, returned, first, stalled, sized, second, finished, under_way
+        return accepted, returned, first, stalled, sized, second, finished, waiting, under_way
