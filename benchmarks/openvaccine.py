@@ -16,9 +16,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from scipy import stats
+from intervals import interval
 
 import adakern
 from adakern.data import Admission, SequenceRecord, alphabet_named, collate, read_npz
@@ -99,15 +98,6 @@ def run(
     if adaptive:
         row |= measure_integers(result.encoder, training, test, device)
     return result.encoder, row
-
-
-def interval(values: list[float]) -> dict[str, float | int | None]:
-    """Mean and half width of its 95% confidence interval (Student's t; None for a single value)."""
-    count = len(values)
-    half = None
-    if count > 1:
-        half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return {"mean": float(np.mean(values)), "interval95": half, "seeds": count}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from adakern.data.images import ImageSet
 from adakern.models import AkmNetwork, AkmNetworkConfig
 from adakern.models.akm_network import is_kernel_parameter
 from adakern.training import meta_run
-from adakern.training.episodes import EpisodeSampler, EpisodeShape
+from adakern.training.episodes import EpisodeSampler, EpisodeShape, shifted
 from adakern.training.maml import SCOPES, InnerLoop, MetaLearner
 from adakern.training.meta_run import MetaSettings, measure, meta_train
 from adakern_spec.errors import AdakernError, ArtifactError, InputError
@@ -159,6 +159,9 @@ def test_another_loop_keeps_the_network():
     assert kernel.network.classifier.weight.requires_grad
     assert kernel.network.classifier.weight.abs().max() > 0
     assert set(kernel.log_rates) == {f"convs/{i}/{kind}" for i in range(2) for kind in "rs"}
+    longer = made.with_loop(InnerLoop(scope="all", steps=3, head_rate=5.0))
+    known = made.log_rates["classifier/bias"]
+    assert torch.equal(longer.log_rates["classifier/bias"], torch.cat([known, torch.tensor([5.0]).log()]))
 
 
 # Episodes
@@ -193,6 +196,25 @@ def test_seed_gives_the_episodes():
     sampler = EpisodeSampler(image_set(), SHAPE)
     assert torch.equal(sampler.sample(2, (1, 2)).query, sampler.sample(2, (1, 2)).query)
     assert not torch.equal(sampler.sample(2, (1, 2)).query, sampler.sample(2, (1, 3)).query)
+
+
+def test_shifted_images_are_moved_and_repeat_the_edge():
+    image = torch.arange(12.0).reshape(1, 1, 3, 4).repeat(3, 2, 1, 1)
+    image[:, 1] += 100
+    moves = torch.tensor([[0, 1, -1], [0, -2, 1]])
+    moved = shifted(image, moves)
+    assert torch.equal(moved[0], image[0])
+    assert torch.equal(moved[1, 0], torch.tensor([[2.0, 3, 3, 3], [2, 3, 3, 3], [6, 7, 7, 7]]))
+    assert torch.equal(moved[2, 1], 100 + torch.tensor([[4.0, 4, 5, 6], [8, 8, 9, 10], [8, 8, 9, 10]]))
+
+
+def test_shift_leaves_no_image_out_of_reach():
+    """All moves occur, none is longer than asked for."""
+    ramp = np.arange(36, dtype=np.uint8).reshape(1, 1, 6, 6).repeat(30, axis=0)
+    images = dataclasses.replace(image_set(), images=ramp)
+    drawn = EpisodeSampler(images, SHAPE, shift=1).sample(100, (0,)).support.flatten(0, 1)
+    centres = (256 * drawn[:, 0, 2, 2]).to(torch.int64)
+    assert set(centres.tolist()) == {row * 6 + column for row in (1, 2, 3) for column in (1, 2, 3)}
 
 
 def test_class_with_too_few_images_is_named():

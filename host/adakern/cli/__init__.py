@@ -1,4 +1,4 @@
-"""Command line: ``adakern train | quantize | predict | verify | trace | estimate | build | …``.
+"""Command line: ``adakern train | meta-train | adapt | quantize | predict | verify | trace | build | …``.
 
 Results go to standard output, everything else to standard error. An error is one line, ``error: where:
 what; mend``, and exit status 1 (2 for a wrong command line, 130 after Ctrl-C, 128 and the signal's number
@@ -15,7 +15,7 @@ import typer
 
 from adakern_spec.errors import AdakernError
 
-from . import build, inspect, learn, predict, verify
+from . import build, inspect, learn, meta, predict, verify
 from .console import Interrupted, say
 
 DEBUG = "ADAKERN_DEBUG"
@@ -32,6 +32,8 @@ app = typer.Typer(
 )
 app.command("train")(learn.train)
 app.command("quantize")(learn.quantize)
+app.command("meta-train")(meta.meta_train)
+app.command("adapt")(meta.adapt)
 app.command("predict")(predict.predict)
 app.command("verify")(verify.verify)
 app.command("trace")(inspect.trace)

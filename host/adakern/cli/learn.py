@@ -151,10 +151,11 @@ def _encoder_config(
         "outputs": outputs,
         "output_names": names,
     }
-    return EncoderConfig.from_json(_chosen(path) | known)
+    return EncoderConfig.from_json(fields_of(path) | known)
 
 
-def _chosen(path: Path | None) -> dict[str, Any]:
+def fields_of(path: Path | None) -> dict[str, Any]:
+    """Fields of the user's configuration file, none without one."""
     if path is None:
         return {}
     try:

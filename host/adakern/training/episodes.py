@@ -45,11 +45,13 @@ class Episodes:
 class EpisodeSampler:
     """Draws episodes from a labelled image set.
 
+    With ``shift`` every image drawn is moved by up to so many pixels in both directions, at random; the
+    pixels that come in repeat the edge's.
     Raises InputError for a set with fewer classes than ``ways``, or with a class that has fewer than
     ``shots + queries`` images; the message names it.
     """
 
-    def __init__(self, images: ImageSet, shape: EpisodeShape) -> None:
+    def __init__(self, images: ImageSet, shape: EpisodeShape, shift: int = 0) -> None:
         members = images.members()
         if len(members) < shape.ways:
             raise InputError(f"{len(members)} classes for {shape.ways} ways", "image set", "add classes")
@@ -62,7 +64,7 @@ class EpisodeSampler:
                     "image set",
                     "add images to it, remove it, or use fewer shots or queries",
                 )
-        self.shape = shape
+        self.shape, self.shift = shape, shift
         self._images = torch.from_numpy(images.images)
         self._members = members
 
@@ -78,6 +80,9 @@ class EpisodeSampler:
             ):
                 row[:] = rng.choice(self._members[number], per_class, replace=False)
         images = self._images[torch.from_numpy(chosen)].float() * PIXEL_SCALE
+        if self.shift:
+            moves = torch.from_numpy(rng.integers(-self.shift, self.shift + 1, (2, chosen.size)))
+            images = shifted(images.flatten(0, 2), moves).view_as(images)
         classes = torch.arange(shape.ways)
         return Episodes(
             support=images[:, :, : shape.shots].flatten(1, 2),
@@ -85,6 +90,16 @@ class EpisodeSampler:
             support_labels=classes.repeat_interleave(shape.shots),
             query_labels=classes.repeat_interleave(shape.queries),
         )
+
+
+def shifted(images: Tensor, moves: Tensor) -> Tensor:
+    """Images [N, C, H, L] moved down and right by ``moves`` [2, N] pixels, edges repeated."""
+    height, length = images.shape[2:]
+    rows = (torch.arange(height) - moves[0, :, None]).clamp(0, height - 1)
+    columns = (torch.arange(length) - moves[1, :, None]).clamp(0, length - 1)
+    numbers = torch.arange(len(images))[:, None, None]
+    # Indices on both sides of the channels put the channels last.
+    return images[numbers, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 def as_inputs(images: ImageSet) -> Tensor:

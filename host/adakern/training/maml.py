@@ -202,15 +202,21 @@ class MetaLearner(nn.Module):
         return learner.eval()
 
     def with_loop(self, loop: InnerLoop) -> "MetaLearner":
-        """A learner with the same network and another inner loop, whose rates start anew.
+        """A learner with the same network and another inner loop.
 
-        A classifier that the new loop does not adapt starts at random, since the old one's is zero.
+        Step sizes that both have, by parameter and step, are kept; the others start anew. A classifier
+        that the new loop does not adapt starts at random, since the old one's is zero.
         """
         network = copy.deepcopy(self.network)
         if self.loop.adapts_head and not loop.adapts_head:
             network.classifier.reset_parameters()
             network.classifier.requires_grad_(True)
-        return MetaLearner(network, loop)
+        learner = MetaLearner(network, loop)
+        for name, rates in learner.log_rates.items():
+            if name in self.log_rates:
+                known = self.log_rates[name].detach()[: loop.steps]
+                rates.data[: len(known)] = known
+        return learner
 
 
 def _key(name: str) -> str:

@@ -42,7 +42,8 @@ class MetaSettings:
     ``iterations`` of Adam with ``tasks`` episodes each, a short warm-up and a cosine to zero. The
     logarithms of the inner step sizes learn at ``rate_factor`` times the rate. ``clip`` bounds the
     gradient's norm. Every ``every`` iterations a checkpoint and an entry of the curve are written;
-    ``validation_episodes`` measure it, where there are classes to measure on.
+    ``validation_episodes`` measure it, where there are classes to measure on. ``shift`` moves training
+    images by up to so many pixels (`EpisodeSampler`).
     """
 
     iterations: int = 2000
@@ -53,12 +54,13 @@ class MetaSettings:
     seed: int = 0
     every: int = 100
     validation_episodes: int = 40
+    shift: int = 0
 
     def __post_init__(self) -> None:
         for name in ("iterations", "tasks", "learning_rate", "clip", "every", "validation_episodes"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)}", "meta-training", "use a positive value")
-        for name in ("seed", "rate_factor"):
+        for name in ("seed", "rate_factor", "shift"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)}", "meta-training", "use zero or more")
 
@@ -144,7 +146,7 @@ class _Run:
         settings: MetaSettings,
     ) -> None:
         self.learner, self.out, self.settings = learner, out, settings
-        self.sampler = EpisodeSampler(images, shape)
+        self.sampler = EpisodeSampler(images, shape, settings.shift)
         self.validation = EpisodeSampler(validation, shape) if validation is not None else None
         self.curve: list[dict[str, Any]] = []
         learner.start(shape.ways)  # refuses episodes with another number of classes than a learned classifier

@@ -1,0 +1,88 @@
+"""What a device adapts with: a network's r and s, and its classifier where that was adapted too. No torch."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from adakern_spec.errors import AdakernError, ArtifactError
+
+from .files import write_atomically
+
+FORMAT = "adakern-kernel-update"
+VERSION = "1"
+
+
+@dataclass(frozen=True, eq=False)
+class KernelUpdate:
+    """r and s of every layer, float32, [channels] or a single number each; layer by layer.
+
+    ``class_weights`` [classes, features] and ``class_biases`` [classes] replace the classifier's, or are
+    None where it stays. ``classes`` name its outputs. Raises AdakernError where a value is not finite
+    or the layers of r and s do not match.
+    """
+
+    r: tuple[np.ndarray, ...]
+    s: tuple[np.ndarray, ...]
+    class_weights: np.ndarray | None = None
+    class_biases: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = "kernel update"
+        if [values.shape for values in self.r] != [values.shape for values in self.s] or not self.r:
+            raise AdakernError("r and s of different layers", where, "give one of each per channel or layer")
+        if (self.class_weights is None) is not (self.class_biases is None):
+            raise AdakernError("half a classifier", where, "give its weights and its biases, or neither")
+        for name, values in self._tensors().items():
+            if not np.isfinite(values).all():
+                raise AdakernError(f"{name} is not finite", where, "adapt with other images or smaller rates")
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        layers = {
+            f"layer{index}.{name}": values
+            for name in ("r", "s")
+            for index, values in enumerate(getattr(self, name))
+        }
+        head = {"class_weights": self.class_weights, "class_biases": self.class_biases}
+        chosen = layers | {name: values for name, values in head.items() if values is not None}
+        return {name: np.ascontiguousarray(values, np.float32) for name, values in chosen.items()}
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file, atomically."""
+        metadata = {"format": FORMAT, "version": VERSION, "classes": json.dumps(self.classes)}
+        content = to_safetensors(self._tensors(), metadata)
+        write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+    @classmethod
+    def load(cls, path: Path) -> "KernelUpdate":
+        """Raises ArtifactError: absent, truncated, another format, inconsistent or non-finite contents."""
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        except (OSError, SafetensorError) as error:
+            raise ArtifactError(
+                f"not readable ({error})", str(path), "give what adakern adapt wrote"
+            ) from None
+        if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
+            raise ArtifactError(
+                f"format {metadata.get('format')} version {metadata.get('version')}",
+                str(path),
+                f"give a file of format {FORMAT} version {VERSION}",
+            )
+        try:
+            layers = range(sum(name.endswith(".r") for name in tensors))
+            found = cls(
+                r=tuple(tensors[f"layer{index}.r"] for index in layers),
+                s=tuple(tensors[f"layer{index}.s"] for index in layers),
+                class_weights=tensors.get("class_weights"),
+                class_biases=tensors.get("class_biases"),
+            )
+            return dataclasses.replace(found, classes=tuple(json.loads(metadata["classes"])))
+        except (KeyError, TypeError, ValueError, AdakernError) as error:
+            raise ArtifactError(f"inconsistent contents ({error})", str(path), "adapt again") from None
