@@ -11,7 +11,8 @@ from adakern_spec.numbers import KERNEL, SCALE
 
 from .artifact import Artifact
 from .data import SequenceRecord, alphabet_named, collate
-from .device.base import Device, Prediction, Predictions, Progress
+from .device.base import Device, Progress
+from .device.predictions import Prediction, Predictions
 from .parameters import SpnParameters
 
 if TYPE_CHECKING:

@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Self
 
 import crc32c
 import numpy as np
@@ -81,7 +83,12 @@ class Parameters(ABC):
     def to_block(self) -> bytes:
         """The parameter block."""
 
-    @property
+    @classmethod
+    @abstractmethod
+    def random(cls, shape: Any, rng: np.random.Generator, extreme: bool = False) -> Self:
+        """Parameters for tests and for `verify`: ordinary, or at the limits of their formats."""
+
+    @cached_property
     def crc(self) -> int:
         """CRC-32C of the block: names the model in every result (design part 5, rule 7)."""
         return int(crc32c.crc32c(self.to_block()))

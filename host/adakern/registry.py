@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from adakern_spec.errors import AdakernError, DeviceError
-from adakern_spec.network import REFERENCE, SpnShape, folds_for_budget
+from adakern_spec.network import REFERENCE
+from adakern_spec.networks import Shape, folds_for_budget
 
 if TYPE_CHECKING:
     from .artifact import Artifact
@@ -51,7 +52,7 @@ class Scheme:
     about: str
     options: tuple[str, ...]
     path: str
-    open: "Callable[[SpnShape, str, Settings, Status], Device]"
+    open: "Callable[[Shape, str, Settings, Status], Device]"
     choices: tuple[str, ...] = ()
 
     @property
@@ -61,13 +62,13 @@ class Scheme:
         return f"{self.name}:{'|'.join(self.choices) or self.path}" + (f"[?{options}]" if options else "")
 
 
-def _open_emulator(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
+def _open_emulator(shape: Shape, path: str, settings: Settings, status: Status) -> "Device":
     from .device.emulator import EmulatorDevice
 
     return EmulatorDevice(shape, folds_for_budget(shape, settings.multipliers))
 
 
-def _open_verilator(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
+def _open_verilator(shape: Shape, path: str, settings: Settings, status: Status) -> "Device":
     from .device.verilator import open_verilator
 
     return open_verilator(
@@ -79,21 +80,21 @@ def _open_verilator(shape: SpnShape, path: str, settings: Settings, status: Stat
     )
 
 
-def _open_netlist(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
+def _open_netlist(shape: Shape, path: str, settings: Settings, status: Status) -> "Device":
     from .device.verilator import open_netlist
 
     folds = folds_for_budget(shape, settings.multipliers)
     return open_netlist(path, shape, folds, clock_hz=settings.clock, status=status)
 
 
-def _open_pty(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
+def _open_pty(shape: Shape, path: str, settings: Settings, status: Status) -> "Device":
     from .device.verilator import open_pty
 
     folds = folds_for_budget(shape, settings.multipliers)
     return open_pty(shape, folds, clock_hz=settings.clock, baud=settings.baud, status=status)
 
 
-def _open_serial(shape: SpnShape, path: str, settings: Settings, status: Status) -> "Device":
+def _open_serial(shape: Shape, path: str, settings: Settings, status: Status) -> "Device":
     from .device.serial import open_serial
 
     return open_serial(path, settings.baud, shape)
@@ -206,15 +207,13 @@ def _positive(option: str, value: str, url: str) -> int:
     return int(value)
 
 
-def open_url(
-    url: str, shape: SpnShape, multipliers: int = MULTIPLIERS, status: Status = _log.info
-) -> "Device":
+def open_url(url: str, shape: Shape, multipliers: int = MULTIPLIERS, status: Status = _log.info) -> "Device":
     """The device of a URL, built for ``shape``, without a model."""
     scheme, path, settings = parse(url, multipliers)
     return scheme.open(shape, path, settings, status)
 
 
-def _open_default(shape: SpnShape, multipliers: int, status: Status) -> "Device":
+def _open_default(shape: Shape, multipliers: int, status: Status) -> "Device":
     for port in usb_ports():
         try:
             device = open_url(f"serial:{port}", shape, multipliers, status)
@@ -263,7 +262,7 @@ def _finds_yosys() -> bool:
         return False
 
 
-def simulator(shape: SpnShape) -> str:
+def simulator(shape: Shape) -> str:
     """Versions of the tools behind ``verilator:``, and whether the model for ``shape`` is built already."""
     from importlib.metadata import version
 
@@ -271,5 +270,6 @@ def simulator(shape: SpnShape) -> str:
 
     built = byte_model_is_built(shape, folds_for_budget(shape, MULTIPLIERS), CLOCK_HZ)
     tools = ", ".join(f"{name} {version(name)}" for name in ("verilator", "amaranth"))
-    network = f"{'→'.join(map(str, shape.channels))} channels on {shape.height} rows"
+    channels = [shape.in_channels, *(stage.out_channels for stage in shape.stages)]
+    network = f"{'→'.join(map(str, channels))} channels on {shape.height} rows"
     return f"{tools}; {network} {'built' if built else 'not built yet, takes about a minute'}"

@@ -1,7 +1,7 @@
 """A device against the reference on random and adversarial maps, every bit."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from adakern_spec.network import SpnShape
+from adakern_spec.networks import Shape
 
 from .device.base import Device
 from .device.maps import map_dtype
 from .localise import Fault, locate
+from .parameter_block import Parameters
 from .parameters import SpnParameters
-from .probing import Answer, expected_answer
+from .reference.networks import reference
 
 RANDOM_LENGTH = 160
 """Longest of the random maps; the adversarial ones reach the device's limit."""
@@ -31,30 +33,36 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first map whose answer differs: which it was, both answers, and where the fault lies."""
+    """The first map whose answer differs: which it was, both answers by name, and where the fault lies.
+
+    A kernel modulation network's ``fault`` is not looked for: None.
+    """
 
     case: str
     length: int
-    expected: Answer
-    got: Answer
+    expected: Mapping[str, int]
+    got: Mapping[str, int]
     fault: Fault | None
+    located: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
             "case": self.case,
             "length": self.length,
-            "expected": _named(self.expected),
-            "got": _named(self.got),
+            "expected": dict(self.expected),
+            "got": dict(self.got),
             "fault": None if self.fault is None else self.fault.to_json(),
         }
 
     def __str__(self) -> str:
-        where = "the fault does not repeat" if self.fault is None else f"first differs at {self.fault}"
-        names = _named(self.expected).items()
-        got = _named(self.got)
         differing = ", ".join(
-            f"{name} {got[name]} instead of {value}" for name, value in names if got[name] != value
+            f"{name} {self.got[name]} instead of {value}"
+            for name, value in self.expected.items()
+            if self.got[name] != value
         )
+        if not self.located:
+            return f"{self.case}: {differing}"
+        where = "the fault does not repeat" if self.fault is None else f"first differs at {self.fault}"
         return f"{self.case}: {differing}; {where}"
 
 
@@ -66,21 +74,12 @@ class Verification:
     mismatch: Mismatch | None
 
 
-def _named(answer: Answer) -> dict[str, int]:
-    (height, length), (kernel_height, kernel_length) = answer
-    return {
-        "scale_height": height,
-        "scale_length": length,
-        "kernel_height": kernel_height,
-        "kernel_length": kernel_length,
-    }
-
-
-def adversarial_maps(shape: SpnShape, rng: np.random.Generator, longest: int) -> Iterator[Case]:
+def adversarial_maps(shape: Shape, rng: np.random.Generator, longest: int) -> Iterator[Case]:
     """Named maps [C, H, length] at the limits: of the values, of their contrast, of the length."""
     dtype = map_dtype(shape)
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-    middle = min(2 * shape.kernel + 1, longest)
+    shortest = shape.min_length
+    middle = max(shortest, min(2 * max(stage.kernel for stage in shape.stages) + 1, longest))
 
     def filled(length: int, value: int = 0) -> np.ndarray:
         return np.full((shape.in_channels, shape.height, length), value, dtype)
@@ -99,38 +98,42 @@ def adversarial_maps(shape: SpnShape, rng: np.random.Generator, longest: int) ->
         corner[:, row, position] = high
         yield f"only the {name} pixel", corner
     yield "random extremes", extremes(middle)
-    yield "length 1, highest value", filled(1, high)
-    yield "length 1, random extremes", extremes(1)
+    yield f"length {shortest}, highest value", filled(shortest, high)
+    yield f"length {shortest}, random extremes", extremes(shortest)
     yield f"longest, {longest} positions", extremes(longest)
 
 
-def random_maps(shape: SpnShape, rng: np.random.Generator, count: int, longest: int) -> Iterator[Case]:
+def random_maps(shape: Shape, rng: np.random.Generator, count: int, longest: int) -> Iterator[Case]:
     """Maps of uniform random values and lengths."""
     limits = np.iinfo(map_dtype(shape))
     for index in range(count):
         size = (
             shape.in_channels,
             shape.height,
-            int(rng.integers(1, min(longest, RANDOM_LENGTH), endpoint=True)),
+            int(
+                rng.integers(
+                    shape.min_length, max(shape.min_length, min(longest, RANDOM_LENGTH)), endpoint=True
+                )
+            ),
         )
         yield f"random map {index}", rng.integers(limits.min, limits.max, size, limits.dtype, endpoint=True)
 
 
 def verify(
     device: Device,
-    parameters: SpnParameters,
+    parameters: Parameters,
     count: int,
     seed: int,
     longest: int | None = None,
     progress: Progress | None = None,
 ) -> Verification:
-    """Compare scales and kernel sizes of ``device`` with the reference, to the first mismatch.
+    """Compare the answers of ``device`` with the reference's, to the first mismatch.
 
     ``count`` random maps and the adversarial ones run with ``parameters``, the adversarial ones again
     with `EXTREME_SETS` sets of saturating parameters. ``longest`` bounds the longest map, the
     device's own limit unless given. The device holds ``parameters`` again at the end.
     """
-    shape = parameters.shape
+    shape: Any = parameters.shape
     rng = np.random.default_rng(seed)
     limit = shape.max_length if longest is None else min(longest, shape.max_length)
     compared = 0
@@ -148,7 +151,7 @@ def verify(
         mismatch = _first_mismatch(device, parameters, cases, agreed)
         for number in range(1, EXTREME_SETS + 1):
             if mismatch is None:
-                extreme = SpnParameters.random(shape, rng, extreme=True)
+                extreme = type(parameters).random(shape, rng, extreme=True)
                 adversarial = adversarial_maps(shape, rng, min(limit, RANDOM_LENGTH))
                 cases = ((f"saturating weights {number}, {name}", values) for name, values in adversarial)
                 mismatch = _first_mismatch(device, extreme, cases, agreed)
@@ -158,7 +161,7 @@ def verify(
 
 
 def _first_mismatch(
-    device: Device, parameters: SpnParameters, cases: Iterator[Case], agreed: Callable[[], None]
+    device: Device, parameters: Parameters, cases: Iterator[Case], agreed: Callable[[], None]
 ) -> Mismatch | None:
     """The first map of ``cases`` that the device, with ``parameters``, answers wrongly."""
     under_way: deque[Case] = deque()
@@ -170,19 +173,22 @@ def _first_mismatch(
             if found is not None:
                 return
 
-    found: tuple[str, np.ndarray, Answer, Answer] | None = None
+    found: tuple[str, np.ndarray, Mapping[str, int], Mapping[str, int]] | None = None
+    right = reference(parameters)
     device.load(parameters)
     for prediction in device.stream(maps()):
         name, values = under_way.popleft()
-        got, expected = (prediction.scales, prediction.kernels), expected_answer(parameters, values)
-        if found is None and got != expected:
-            found = name, values, expected, got
+        (wanted,) = right.rows([values])
+        if found is None and prediction.values != wanted:
+            found = name, values, wanted, prediction.values
         elif found is None:
             agreed()
     if found is None:
         return None
     name, values, expected, got = found
-    return Mismatch(name, values.shape[2], expected, got, locate(device, parameters, values))
+    located = isinstance(parameters, SpnParameters)
+    fault = locate(device, parameters, values) if isinstance(parameters, SpnParameters) else None
+    return Mismatch(name, values.shape[2], expected, got, fault, located)
 
 
 def cases_in_all(count: int) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from adakern_hw.cells import cell_models
 from adakern_hw.toolchain import find_tool, tool_version
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.networks import Folds, Shape
 
 from .cache import Cache, digest
 from .compiler import Status
@@ -72,9 +72,7 @@ class Netlist:
         return (Cache(NETLIST_CACHE).get(self.key(), build) / VERILOG).read_text()
 
 
-def byte_netlist(
-    family: str, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, board: str | None = None
-) -> Netlist:
+def byte_netlist(family: str, shape: Shape, folds: Folds, clock_hz: int, board: str | None = None) -> Netlist:
     """The whole device at its byte interface; parameters as `adakern_hw.netlist.byte_device`."""
     arguments = {"family": family, "shape": shape, "folds": folds, "clock_hz": clock_hz, "board": board}
     return Netlist(family, Design(BYTE_DEVICE, arguments, NETLIST))
@@ -82,8 +80,8 @@ def byte_netlist(
 
 def netlist_model(
     family: str,
-    shape: SpnShape,
-    folds: tuple[Fold, ...],
+    shape: Shape,
+    folds: Folds,
     clock_hz: int,
     status: Status | None = None,
     board: str | None = None,

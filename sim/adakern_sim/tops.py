@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.networks import Folds, Shape
 
 from .cache import Cache
 from .compiler import Status
@@ -14,8 +14,8 @@ UART_TOP = "adakern_hw.top:UartTop"
 
 
 def byte_model(
-    shape: SpnShape,
-    folds: tuple[Fold, ...],
+    shape: Shape,
+    folds: Folds,
     clock_hz: int,
     trace: Path | None = None,
     status: Status | None = None,
@@ -28,7 +28,7 @@ def byte_model(
     return ByteModel(_byte_build(verilog, trace is not None).library(status), trace)
 
 
-def byte_model_is_built(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> bool:
+def byte_model_is_built(shape: Shape, folds: Folds, clock_hz: int) -> bool:
     """Whether `byte_model` finds everything in the caches and starts at once."""
     found = Cache(VERILOG_CACHE).find(_byte_design(shape, folds, clock_hz).key())
     if found is None:
@@ -37,7 +37,7 @@ def byte_model_is_built(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int)
     return Cache(VERILATED_CACHE).find(build.key()) is not None
 
 
-def _byte_design(shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int) -> Design:
+def _byte_design(shape: Shape, folds: Folds, clock_hz: int) -> Design:
     return Design(BYTE_TOP, {"shape": shape, "folds": folds, "clock_hz": clock_hz})
 
 
@@ -46,8 +46,8 @@ def _byte_build(verilog: str, trace: bool) -> Build:
 
 
 def uart_model(
-    shape: SpnShape,
-    folds: tuple[Fold, ...],
+    shape: Shape,
+    folds: Folds,
     clock_hz: int,
     baud: int,
     trace: Path | None = None,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from adakern.device import emulator
-from adakern.device.base import Prediction
 from adakern.device.emulator import EmulatorDevice
+from adakern.device.predictions import Prediction
 from adakern.parameters import SpnParameters
 from adakern.reference.spn import run_spn
 from adakern_spec.cycles import latency

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adakern.device.base import Device, Prediction
+from adakern.device.base import Device
 from adakern.device.maps import map_dtype
+from adakern.device.predictions import Prediction
 from adakern.localise import KERNEL_SIZE, SCALE_HEAD, Fault, locate
 from adakern.parameters import SpnParameters
 from adakern.reference.conv import conv_stage

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from far_end import Line, reply_to
 
-from adakern.device.packet_device import JOB, RESULT, BatchInterrupted, PacketDevice, Record
+from adakern.device.packet_device import JOB, BatchInterrupted, PacketDevice, Record
 from adakern.parameters import SpnParameters
 from adakern_spec import protocol
 from adakern_spec.digest import spec_digest
@@ -12,6 +12,7 @@ from adakern_spec.errors import DeviceError, InputError
 from adakern_spec.network import SpnShape
 from adakern_spec.protocol import ErrorCode, Request, Status
 
+RESULT = Record(protocol.RESULT_FIELDS)
 SHAPE = SpnShape((2, 2), height=3, max_length=400)
 
 

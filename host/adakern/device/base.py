@@ -1,17 +1,21 @@
 """What every device offers: the emulator, the Verilated gateware and a board on a serial port."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from adakern_spec.network import SpnShape
+from adakern_spec.errors import DeviceError
+from adakern_spec.networks import Shape
 
-from ..parameters import SpnParameters
+from ..akm_parameters import AkmParameters, kernels_of
+from ..kernels import Border
+from ..parameter_block import Parameters
 from .maps import checked_maps
+from .predictions import prediction_type
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,44 +24,14 @@ Progress = Callable[[int], None]
 """Called with the number of maps finished so far."""
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Answer for one map, as the device gave it.
-
-    ``scales`` are UQ2.14 and ``kernels`` UQ8.8 integers, height first. ``cycles`` run from the map's
-    first window to its result, without the cycles in which the engine waited for the link.
-    """
-
-    scales: tuple[int, int]
-    kernels: tuple[int, int]
-    cycles: int
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Answers for a batch: int64 arrays ``scales`` [B, 2], ``kernels`` [B, 2] and ``cycles`` [B]."""
-
-    scales: np.ndarray
-    kernels: np.ndarray
-    cycles: np.ndarray
-
-    @classmethod
-    def collect(cls, predictions: Iterable[Prediction]) -> "Predictions":
-        rows = list(predictions)
-        return cls(
-            np.array([row.scales for row in rows], np.int64).reshape(-1, 2),
-            np.array([row.kernels for row in rows], np.int64).reshape(-1, 2),
-            np.array([row.cycles for row in rows], np.int64),
-        )
-
-
 class Device(ABC):
-    """A scale prediction network that runs somewhere; a context manager.
+    """A network that runs somewhere; a context manager.
 
     Parameters
     ----------
-    shape : SpnShape
-        The network shape that the device is built for.
+    shape : SpnShape or AkmShape
+        The network shape that the device is built for. It decides what `stream` gives, Prediction or
+        ClassPrediction, and `predict`, Predictions or ClassPredictions.
 
     Maps are integers in the artifact's input format, [C, H, length] each, of dtype uint8 (int8 if
     the shape's input is signed).
@@ -65,15 +39,16 @@ class Device(ABC):
 
     url: str
 
-    def __init__(self, shape: SpnShape) -> None:
+    def __init__(self, shape: Shape) -> None:
         self.shape = shape
+        self._parameters: Parameters | None = None
 
     @abstractmethod
-    def load(self, parameters: SpnParameters) -> None:
+    def load(self, parameters: Any) -> None:
         """Load a model's parameters; takes effect between maps, never within one."""
 
     @abstractmethod
-    def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Prediction]:
+    def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Any]:
         """Run maps [C, H, length] one after another and yield their answers in order.
 
         Consumes the iterable as the device takes the data: memory does not grow with its length.
@@ -83,20 +58,47 @@ class Device(ABC):
     def close(self) -> None:
         """Release the device. Closing twice is harmless."""
 
-    def predict(self, maps: np.ndarray, lengths: np.ndarray, progress: Progress | None = None) -> Predictions:
+    def adapt(
+        self,
+        r: Sequence[ArrayLike],
+        s: Sequence[ArrayLike],
+        *,
+        border: Border = Border.ZERO,
+        clip_sigma: bool = False,
+    ) -> None:
+        """Give a kernel modulation network other widths and gates: r and s of every layer, nothing else.
+
+        One number or one per channel each; σ = |r|, gate = sigmoid(s). Every map runs with the old kernels or
+        with the new ones, none with half of them: in the middle of a stream, those that are drawn from now
+        on with the new. If it fails the old ones stay in force.
+        Raises InputError, naming layer and channel, for values that are not finite, a sigma above the built
+        radius (unless ``clip_sigma`` makes it the largest that fits) and a wrong number of them.
+        """
+        if not isinstance(self._parameters, AkmParameters):
+            raise DeviceError(
+                "no kernel modulation network to adapt", self.url, "load an artifact of one first"
+            )
+        kernels = kernels_of(self._parameters.shape, r, s, border, clip_sigma)
+        self._adapt(self._parameters.with_kernels(kernels))
+
+    def _adapt(self, parameters: AkmParameters) -> None:
+        """Put ``parameters``, which differ in their kernels alone, in force."""
+        self.load(parameters)
+
+    def predict(self, maps: np.ndarray, lengths: np.ndarray, progress: Progress | None = None) -> Any:
         """Run a batch [B, C, H, L] with valid lengths [B]; positions beyond a length do not count."""
         rows = []
         for row in self.stream(checked_maps(self.shape, maps, lengths)):
             rows.append(row)
             if progress is not None:
                 progress(len(rows))
-        return Predictions.collect(rows)
+        return prediction_type(self.shape).collect(rows)
 
     def as_module(self, input_frac: int) -> "nn.Module":
         """The device as a torch module ``(maps [B, C, H, L] float, lengths [B]) -> scales [B, 2]``.
 
-        Takes the place of a `ScalePredictionNetwork` inside a model. ``input_frac`` is the number of
-        fraction bits of the artifact's input format.
+        Takes the place of a `ScalePredictionNetwork` inside a model, so the device has to be one.
+        ``input_frac`` is the number of fraction bits of the artifact's input format.
         """
         from .module import DeviceModule
 

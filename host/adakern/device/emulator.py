@@ -1,17 +1,19 @@
 """The exact integer reference as a device: needs no simulator and no board."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from adakern_spec.cycles import latency
 from adakern_spec.errors import DeviceError, InputError
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.networks import Folds, Shape, latency
 
-from ..parameters import SpnParameters
-from ..reference.spn import SpnReference
-from .base import Device, Prediction, Predictions, Progress
+from ..parameter_block import Parameters
+from ..reference.networks import Reference, reference
+from .base import Device, Progress
 from .maps import checked_map, checked_maps
+from .predictions import prediction_type
 
 BATCH = 64
 """Maps that a stream takes before it answers the first of them."""
@@ -25,62 +27,59 @@ class EmulatorDevice(Device):
 
     url = "emulator:"
 
-    def __init__(self, shape: SpnShape, folds: tuple[Fold, ...]) -> None:
+    def __init__(self, shape: Shape, folds: Folds) -> None:
         super().__init__(shape)
         self._folds = folds
-        self._reference: SpnReference | None = None
+        self._reference: Reference | None = None
         self._latencies: dict[int, int] = {}
 
-    def load(self, parameters: SpnParameters) -> None:
+    def load(self, parameters: Parameters) -> None:
         if parameters.shape != self.shape:
             raise DeviceError(
                 f"a model of shape {parameters.shape} for a device of shape {self.shape}",
                 self.url,
                 "open a device of the model's shape",
             )
-        self._reference = SpnReference(parameters)
+        self._parameters = parameters
+        self._reference = reference(parameters)
 
-    def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Prediction]:
+    def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Any]:
         """Answers in order, ``BATCH`` at a time; those ahead of a refused map come before its InputError."""
-        waiting: list[np.ndarray] = []
-        try:
-            for index, values in enumerate(maps):
-                waiting.append(checked_map(self.shape, values, f"map {index}"))
-                if len(waiting) == BATCH:
-                    yield from self._answer(waiting)
-                    waiting = []
-        except InputError:
+        source = enumerate(maps)
+        refused: InputError | None = None
+        while refused is None:
+            waiting: list[np.ndarray] = []
+            try:
+                for index, values in islice(source, BATCH):
+                    waiting.append(checked_map(self.shape, values, f"map {index}"))
+            except InputError as error:
+                refused = error
+            if not waiting and refused is None:
+                return
             yield from self._answer(waiting)
-            raise
-        yield from self._answer(waiting)
+        raise refused
 
-    def predict(self, maps: np.ndarray, lengths: np.ndarray, progress: Progress | None = None) -> Predictions:
+    def predict(self, maps: np.ndarray, lengths: np.ndarray, progress: Progress | None = None) -> Any:
         waiting = list(checked_maps(self.shape, maps, lengths))
-        scales, kernels = (np.empty((len(waiting), 2), np.int64) for _ in range(2))
+        rows: list[Any] = []
         for first in range(0, len(waiting), BATCH):
-            batch = slice(first, first + BATCH)
-            result = self._model().run(waiting[batch])
-            scales[batch], kernels[batch] = result.scales, result.kernels
+            rows += self._answer(waiting[first : first + BATCH])
             if progress is not None:
-                progress(min(first + BATCH, len(waiting)))
-        cycles = np.array([self._cycles(values) for values in waiting], np.int64)
-        return Predictions(scales, kernels, cycles)
+                progress(len(rows))
+        return prediction_type(self.shape).collect(rows)
 
     def close(self) -> None:
-        self._reference = None
+        self._parameters = self._reference = None
 
-    def _answer(self, maps: list[np.ndarray]) -> Iterator[Prediction]:
+    def _answer(self, maps: list[np.ndarray]) -> list[Any]:
+        """Answers of the parameters that are loaded when the first of the maps runs."""
         if not maps:
-            return
-        result = self._model().run(maps)
-        rows = zip(result.scales.tolist(), result.kernels.tolist(), maps, strict=True)
-        for (height, length), (kernel_height, kernel_length), values in rows:
-            yield Prediction((height, length), (kernel_height, kernel_length), self._cycles(values))
-
-    def _model(self) -> SpnReference:
-        if self._reference is None:
+            return []
+        if self._parameters is None or self._reference is None:
             raise DeviceError("no parameters", self.url, "load a model first")
-        return self._reference
+        prediction, named = prediction_type(self.shape), {"parameter_crc": self._parameters.crc}
+        rows = zip(self._reference.rows(maps), maps, strict=True)
+        return [prediction.of(row | named, self._cycles(values)) for row, values in rows]
 
     def _cycles(self, values: np.ndarray) -> int:
         length = values.shape[2]

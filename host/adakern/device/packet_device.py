@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 
 from adakern_spec import protocol
+from adakern_spec.akm import kernel_offset
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import DeviceError, ShapeError
-from adakern_spec.network import SpnShape
-from adakern_spec.parameters import block_size
+from adakern_spec.networks import Shape, block_size, result_fields
 from adakern_spec.protocol import ErrorCode, Request
 
-from ..parameters import SpnParameters
-from .base import Device, Prediction
+from ..akm_parameters import AkmParameters
+from ..parameter_block import Parameters
+from .base import Device
 from .link import Command, DeviceSilent, EpochOver, Link, RequestRefused
 from .maps import checked_map
 from .packets import Record
+from .predictions import prediction_type
 from .transport import Transport
 
 RECOVERIES = 2
@@ -29,7 +31,6 @@ ADDRESS = Record(protocol.PARAMETER_ADDRESS_FIELDS)
 READ = Record(protocol.PARAMETER_READ_FIELDS)
 COMMIT = Record(protocol.PARAMETER_COMMIT_FIELDS)
 JOB = Record(protocol.JOB_FIELDS)
-RESULT = Record(protocol.RESULT_FIELDS)
 COUNTERS = Record(protocol.COUNTER_FIELDS)
 
 
@@ -49,8 +50,9 @@ class BatchInterrupted(DeviceError):
 
 def _passes(error: DeviceError) -> bool:
     """Whether a new epoch may mend it."""
-    timed_out = isinstance(error, RequestRefused) and error.code == ErrorCode.TIMEOUT
-    return timed_out or isinstance(error, DeviceSilent)
+    if isinstance(error, RequestRefused):
+        return error.code in (ErrorCode.TIMEOUT, ErrorCode.BAD_DIGEST)
+    return isinstance(error, DeviceSilent)
 
 
 def map_payload(values: np.ndarray) -> bytes:
@@ -65,7 +67,7 @@ class PacketDevice(Device):
     ----------
     transport : Transport
         Closed with the device.
-    shape : SpnShape
+    shape : SpnShape or AkmShape
         What the device has to be built for.
     url : str
         For messages.
@@ -76,14 +78,20 @@ class PacketDevice(Device):
         If nothing answers, or something built for another shape, other formats or another protocol.
     """
 
-    def __init__(self, transport: Transport, shape: SpnShape, url: str = "") -> None:
+    def __init__(self, transport: Transport, shape: Shape, url: str = "") -> None:
         super().__init__(shape)
         self.url = url or transport.name
         self._transport = transport
         self._link = Link(transport)
         self._payload = protocol.PAYLOAD_MIN
-        self._parameters: SpnParameters | None = None
-        self._loaded = False
+        self._result = Record(result_fields(shape))
+        self._prediction_type = prediction_type(shape)
+        # The model as it was loaded; `_parameters` is that with the kernels of now.
+        self._model: Parameters | None = None
+        # What the device surely holds, committed; and whether its store then holds the same.
+        self._loaded: Parameters | None = None
+        self._store_differs = False
+        self._streams = 0
         self._job = secrets.randbits(32)
         try:
             self._open()
@@ -112,7 +120,7 @@ class PacketDevice(Device):
         replies = self._link.exchange((Request.PARAMETER_READ, READ.pack(*read)) for read in reads)
         return b"".join(replies)
 
-    def load(self, parameters: SpnParameters, verify: bool = False) -> None:
+    def load(self, parameters: Parameters, verify: bool = False) -> None:
         """Load a model's parameters; ``verify`` reads them back and compares.
 
         The device itself checks the CRC of the whole block in either case.
@@ -123,47 +131,74 @@ class PacketDevice(Device):
                 self.url,
                 "open a device of the model's shape",
             )
-        self._parameters = parameters
-        self._loaded = False
+        self._parameters = self._model = parameters
+        self._loaded = None
         self._ready()
         if verify and self.read_parameters() != parameters.to_block():
             raise DeviceError("the parameters read back differ", self.url, "load the model again")
 
-    def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Prediction]:
+    def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Any]:
         """Answers in order. The requests of several maps are under way at once, so the device never idles.
 
         If the device falls silent or its engine times out, it is picked up again (`RECOVERIES` times at most
         without an answer in between), its parameters loaded again if it lost them, and the maps without an
         answer run again.
         Raises `BatchInterrupted` if that fails. The device may be used for other things between two answers,
-        at the cost of running the maps under way again; not to load another model.
+        at the cost of running the maps under way again, and adapted at no cost; not to load another model.
         """
-        if self._parameters is None:
+        model = self._model
+        if model is None:
             raise DeviceError("no parameters", self.url, "load a model first")
-        parameters, source = self._parameters, _Source(self.shape, maps)
+        source = _Source(self, maps)
         done = lost = 0
-        while True:
-            if self._parameters.crc != parameters.crc:
-                raise DeviceError(
-                    f"another model was loaded after {done} maps of a batch",
-                    self.url,
-                    "take a batch's answers before you load another model",
-                )
-            try:
-                self._ready()
-                for prediction in self._run(source.resume()):
-                    source.unanswered.popleft()
-                    done, lost = done + 1, 0
-                    yield prediction
-                break
-            except EpochOver:
-                continue
-            except DeviceError as error:
-                lost += 1
-                if lost > RECOVERIES or not _passes(error):
-                    raise BatchInterrupted(error, done) from error
+        self._streams += 1
+        try:
+            while True:
+                if self._model is None or self._model.crc != model.crc:
+                    raise DeviceError(
+                        f"another model was loaded after {done} maps of a batch",
+                        self.url,
+                        "take a batch's answers before you load another model",
+                    )
+                try:
+                    self._ready(source.first)
+                    for prediction in self._run(source.resume()):
+                        source.unanswered.popleft()
+                        done, lost = done + 1, 0
+                        yield prediction
+                    break
+                except EpochOver:
+                    continue
+                except DeviceError as error:
+                    lost += 1
+                    self._note(error)
+                    if lost > RECOVERIES or not _passes(error):
+                        raise BatchInterrupted(error, done) from error
+        finally:
+            self._streams -= 1
         if source.error is not None:
             raise source.error
+
+    def _adapt(self, parameters: AkmParameters) -> None:
+        """Send the kernels alone, where the device holds the rest; in a stream, ahead of the next map.
+
+        A device whose store holds something else refuses the commit, and gets the whole block.
+        """
+        before, self._parameters = self._parameters, parameters
+        if self._streams:
+            return
+        try:
+            try:
+                if self._link.synchronised and self._loaded is not None:
+                    self._send(self._loaded, parameters)
+            except RequestRefused as error:
+                self._note(error)
+                if not _passes(error):
+                    raise
+            self._ready()
+        except BaseException:
+            self._parameters = before
+            raise
 
     def close(self) -> None:
         self._transport.close()
@@ -195,64 +230,94 @@ class PacketDevice(Device):
             ) from error
         self._link.window, self._payload = room.window, room.payload
 
-    def _ready(self) -> None:
-        """Begin a new epoch if the last exchange broke off; make sure that the parameters are there."""
+    def _ready(self, wanted: Parameters | None = None) -> None:
+        """Begin a new epoch if the last exchange broke off; make sure that ``wanted`` is in force.
+
+        Those of now unless given.
+        """
+        wanted = wanted or self._parameters
         if not self._link.synchronised:
-            self._loaded = False
+            self._loaded = None
             self._link.sync()
-        if self._parameters is None or self._loaded:
+        if wanted is None or (self._loaded is not None and self._loaded.crc == wanted.crc):
             return
         identity = IDENTITY.unpack(self._link.request(Request.IDENTITY), self.url)
-        if not (identity["parameters_valid"] and identity["parameter_crc"] == self._parameters.crc):
+        if identity["parameters_valid"] and identity["parameter_crc"] == wanted.crc:
+            self._loaded = wanted
+        else:
             self._obey(identity)
-            block, step = self._parameters.to_block(), self._payload - ADDRESS.size
-            commands: list[Command] = [
-                (Request.PARAMETER_WRITE, ADDRESS.pack(first) + block[first : first + step])
-                for first in range(0, len(block), step)
-            ]
-            commands.append((Request.PARAMETER_COMMIT, COMMIT.pack(self._parameters.crc)))
-            for _ in self._link.exchange(commands):
-                pass
-        self._loaded = True
+            self._send(None, wanted)
+
+    def _send(self, held: Parameters | None, wanted: Parameters) -> None:
+        """Put ``wanted`` in force, where the device surely holds ``held``."""
+        self._loaded = None
+        for _ in self._link.exchange(self._writes(held, wanted)):
+            pass
+        self._loaded = wanted
+
+    def _writes(self, held: Parameters | None, wanted: Parameters) -> Iterator[Command]:
+        """Requests that put ``wanted`` in force; where only its kernels differ from ``held``, those alone."""
+        block, step = wanted.to_block(), self._payload - ADDRESS.size
+        start = 0
+        if held is not None and isinstance(wanted, AkmParameters) and not self._store_differs:
+            offset = kernel_offset(wanted.shape)
+            start = offset if held.to_block()[:offset] == block[:offset] else 0
+        for first in range(start, len(block), step):
+            yield Request.PARAMETER_WRITE, ADDRESS.pack(first) + block[first : first + step]
+        yield Request.PARAMETER_COMMIT, COMMIT.pack(wanted.crc)
+
+    def _note(self, error: DeviceError) -> None:
+        """Learn from an error: after a refused commit, write whole blocks."""
+        if isinstance(error, RequestRefused) and error.code == ErrorCode.BAD_DIGEST:
+            self._store_differs = True
 
     def _request(self, kind: Request) -> bytes:
         self._ready()
         return self._link.request(kind)
 
-    def _run(self, maps: Iterable[np.ndarray]) -> Iterator[Prediction]:
-        # Per request under way the job that its reply is the result of.
-        results: deque[int | None] = deque()
+    def _run(self, maps: Iterable["_Map"]) -> Iterator[Any]:
+        # Per request under way the job that its reply is the result of, and the parameters that it ran with.
+        results: deque[tuple[int, Parameters] | None] = deque()
+        held = self._loaded
 
         def commands() -> Iterator[Command]:
-            for values in maps:
+            nonlocal held
+            for values, parameters in maps:
+                if held is None or parameters.crc != held.crc:
+                    self._loaded = None
+                    for command in self._writes(held, parameters):
+                        results.append(None)
+                        yield command
+                    held = parameters
                 payload, step = map_payload(values), self._payload
                 self._job = (self._job + 1) % (1 << 32)
                 results.append(None)
                 yield Request.JOB, JOB.pack(self._job, values.shape[2])
                 for first in range(0, len(payload), step):
-                    results.append(self._job if first + step >= len(payload) else None)
+                    last = first + step >= len(payload)
+                    results.append((self._job, parameters) if last else None)
                     yield Request.DATA, payload[first : first + step]
 
         for reply in self._link.exchange(commands()):
-            job = results.popleft()
-            if job is not None:
-                yield self._prediction(job, reply)
+            result = results.popleft()
+            if result is not None:
+                yield self._prediction(*result, reply)
+        self._loaded = held
 
-    def _prediction(self, job: int, reply: bytes) -> Prediction:
-        assert self._parameters is not None
-        row = RESULT.unpack(reply) if len(reply) == RESULT.size else {}
-        if row.get("job") != job or row.get("parameter_crc") != self._parameters.crc:
+    def _prediction(self, job: int, parameters: Parameters, reply: bytes) -> Any:
+        row = self._result.unpack(reply) if len(reply) == self._result.size else {}
+        if row.get("job") != job or row.get("parameter_crc") != parameters.crc:
             raise DeviceError(
-                f"answer {reply.hex()} is not that of job {job} with parameters {self._parameters.crc:08x}",
+                f"answer {reply.hex()} is not that of job {job} with parameters {parameters.crc:08x}",
                 self.url,
                 "see that nobody else uses the device, then try again",
             )
-        return Prediction(
-            (row["scale_height"], row["scale_length"]),
-            (row["kernel_height"], row["kernel_length"]),
-            # The counters wrap.
-            (row["cycles"] - row["stalls"]) % (1 << 32),
-        )
+        # The counters wrap.
+        return self._prediction_type.of(row, (row["cycles"] - row["stalls"]) % (1 << 32))
+
+
+_Map = tuple[np.ndarray, Parameters]
+"""A map, and the parameters that it is to run with: those in force when it was drawn."""
 
 
 class _Source:
@@ -262,23 +327,30 @@ class _Source:
     it come first.
     """
 
-    def __init__(self, shape: SpnShape, maps: Iterable[np.ndarray]) -> None:
-        self.unanswered: deque[np.ndarray] = deque()
+    def __init__(self, device: PacketDevice, maps: Iterable[np.ndarray]) -> None:
+        self.unanswered: deque[_Map] = deque()
         self.error: Exception | None = None
-        self._shape = shape
+        self._device = device
         self._maps = enumerate(maps)
 
-    def resume(self) -> Iterator[np.ndarray]:
+    @property
+    def first(self) -> Parameters | None:
+        """Parameters of the next map to run, if one was drawn already."""
+        return self.unanswered[0][1] if self.unanswered else None
+
+    def resume(self) -> Iterator[_Map]:
         """Those without an answer again, then new ones."""
         yield from list(self.unanswered)
         while self.error is None:
             try:
                 index, values = next(self._maps)
-                checked_map(self._shape, values, f"map {index}")
+                checked_map(self._device.shape, values, f"map {index}")
             except StopIteration:
                 return
             except Exception as error:
                 self.error = error
                 return
-            self.unanswered.append(values)
-            yield values
+            parameters = self._device._parameters
+            assert parameters is not None
+            self.unanswered.append((values, parameters))
+            yield values, parameters

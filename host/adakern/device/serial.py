@@ -10,7 +10,7 @@ import serial
 from serial.tools.list_ports import comports
 
 from adakern_spec.errors import DeviceError
-from adakern_spec.network import SpnShape
+from adakern_spec.networks import Shape
 
 from .packet_device import PacketDevice
 from .transport import Transport
@@ -113,6 +113,6 @@ def _group(port: str) -> str:
         return "dialout"
 
 
-def open_serial(port: str, baud: int, shape: SpnShape) -> PacketDevice:
+def open_serial(port: str, baud: int, shape: Shape) -> PacketDevice:
     """The board on ``port``, built for ``shape``."""
     return PacketDevice(SerialTransport(port, baud), shape, f"serial:{port}?baud={baud}")

@@ -7,7 +7,7 @@ from adakern_sim.model import ByteModel, LineFaults, UartModel
 from adakern_sim.netlists import netlist_model
 from adakern_sim.serial_port import SerialPort
 from adakern_sim.tops import byte_model, uart_model
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.networks import Folds, Shape
 
 from .packet_device import PacketDevice
 from .serial import SerialTransport
@@ -71,8 +71,8 @@ class PtyTransport(SerialTransport):
 
 
 def open_verilator(
-    shape: SpnShape,
-    folds: tuple[Fold, ...],
+    shape: Shape,
+    folds: Folds,
     clock_hz: int = CLOCK_HZ,
     trace: Path | None = None,
     status: Status | None = None,
@@ -94,8 +94,8 @@ def open_verilator(
 
 def open_netlist(
     family: str,
-    shape: SpnShape,
-    folds: tuple[Fold, ...],
+    shape: Shape,
+    folds: Folds,
     clock_hz: int = CLOCK_HZ,
     status: Status | None = None,
     board: str | None = None,
@@ -110,8 +110,8 @@ def open_netlist(
 
 
 def open_pty(
-    shape: SpnShape,
-    folds: tuple[Fold, ...],
+    shape: Shape,
+    folds: Folds,
     clock_hz: int = CLOCK_HZ,
     baud: int = BAUD,
     faults: LineFaults | None = None,

@@ -57,6 +57,13 @@ class AkmReference:
                 layers[index] = [LayerTrace(t.conv[one], t.smoothed[one], t.output[one]) for t in traced]
         return AkmResult(logits, layers)
 
+    def rows(self, maps: Sequence[np.ndarray]) -> list[dict[str, int]]:
+        """Answers for ``maps``, named as in a device's result."""
+        return [
+            {f"logit_{index}": logit for index, logit in enumerate(row)}
+            for row in self.run(maps).logits.tolist()
+        ]
+
     def _run_batch(self, x: np.ndarray) -> tuple[np.ndarray, list[LayerTrace]]:
         p = self.parameters
         traced = []

@@ -58,6 +58,13 @@ class SpnReference:
         scales = scale_head(self.parameters, global_average(sums, shape.height, lengths))
         return SpnResult(scales, kernel_size(self.parameters, scales), traced)
 
+    def rows(self, maps: Sequence[np.ndarray]) -> list[dict[str, int]]:
+        """Answers for ``maps``, named as in a device's result."""
+        result = self.run(maps)
+        names = ("scale_height", "scale_length", "kernel_height", "kernel_length")
+        answers = np.concatenate([result.scales, result.kernels], axis=1).tolist()
+        return [dict(zip(names, row, strict=True)) for row in answers]
+
     def _run_columns(
         self, maps: Sequence[np.ndarray], columns: Columns, sums: np.ndarray, traced: list[np.ndarray]
     ) -> None:
