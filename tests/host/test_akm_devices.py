@@ -1,0 +1,347 @@
+"""Kernel modulation networks on devices: logits, adaptation between maps, adaptation that breaks off."""
+
+import crc32c
+import numpy as np
+import pytest
+from far_end import Line, reply_to
+
+import adakern
+from adakern.akm_parameters import AkmParameters, kernels_of
+from adakern.artifact import Artifact
+from adakern.device.emulator import EmulatorDevice
+from adakern.device.packet_device import JOB, BatchInterrupted, PacketDevice, Record
+from adakern.device.predictions import ClassPrediction
+from adakern.kernels import Border
+from adakern.parameters import SpnParameters
+from adakern.reference.akm import AkmReference
+from adakern.verification import cases_in_all, verify
+from adakern_spec import protocol
+from adakern_spec.akm import AkmLayer, AkmShape, Downsample, akm_result_fields, kernel_offset, kernel_sizes
+from adakern_spec.digest import spec_digest
+from adakern_spec.errors import DeviceError, InputError
+from adakern_spec.network import REFERENCE
+from adakern_spec.networks import block_size, folds_for_budget, latency
+from adakern_spec.protocol import ErrorCode, Request, Status
+
+SHAPE = AkmShape(
+    1,
+    10,
+    (AkmLayer(8, downsample=Downsample.STRIDE2), AkmLayer(6, downsample=Downsample.MAX2), AkmLayer(5)),
+    4,
+    radius=3,
+    max_length=40,
+)
+R = [np.linspace(0.2, 1.3, 8), [0.9], np.full(5, -1.1)]
+S = [np.full(8, 2.0), np.linspace(-1, 1, 6), [0.0]]
+ADAPTATIONS = [(R, S), ([0.5, 0.5, 0.5], [1.0, 1.0, 1.0]), ([1.3, 0.0, 0.7], [3.0, -3.0, 0.5])]
+
+
+@pytest.fixture
+def parameters() -> AkmParameters:
+    return AkmParameters.random(SHAPE, np.random.default_rng(2))
+
+
+def maps_of(count: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(SHAPE.min_length, SHAPE.max_length, count)
+    return [rng.integers(0, 256, (1, SHAPE.height, length), dtype=np.uint8) for length in lengths]
+
+
+def logits(parameters: AkmParameters, maps: list[np.ndarray]) -> list[tuple[int, ...]]:
+    return [tuple(row) for row in AkmReference(parameters).run(maps).logits.tolist()]
+
+
+def adapted(parameters: AkmParameters, r=R, s=S) -> AkmParameters:
+    return parameters.with_kernels(kernels_of(SHAPE, r, s))
+
+
+class FarDevice:
+    """A device in Python: a store, and the reference of what was committed from it."""
+
+    def __init__(self) -> None:
+        self.store = bytearray(block_size(SHAPE))
+        self.epoch = None
+        self.loaded: AkmParameters | None = None
+        self.writes: list[int] = []
+        self.dies_after: int | None = None
+        self.job = (0, 0)
+        self.map = b""
+
+    def __call__(self, packet):
+        if packet.type == Request.SYNC:
+            self.epoch, self.dies_after = packet.epoch, None
+            return [reply_to(packet)]
+        if packet.epoch != self.epoch or self.dies_after == 0:
+            return []
+        if self.dies_after is not None:
+            self.dies_after -= 1
+        answer = getattr(self, f"on_{Request(packet.type).name.lower()}")(packet.payload)
+        if isinstance(answer, ErrorCode):
+            return [reply_to(packet, Status.ERROR, bytes([answer]))]
+        return [reply_to(packet, payload=answer)]
+
+    def on_identity(self, payload):
+        loaded = self.loaded
+        crc, valid = (0, 0) if loaded is None else (loaded.crc, 1)
+        values = [spec_digest(SHAPE), 1, 10**6, SHAPE.max_length, SHAPE.height, 1, 4, 8, 512, 1, 9]
+        return Record(protocol.IDENTITY_FIELDS).pack(*values, len(self.store), crc, valid)
+
+    def on_parameter_write(self, payload):
+        first = int.from_bytes(payload[:4], "little")
+        self.store[first : first + len(payload) - 4] = payload[4:]
+        self.writes += range(first, first + len(payload) - 4)
+        return b""
+
+    def on_parameter_read(self, payload):
+        first = int.from_bytes(payload[:4], "little")
+        return bytes(self.store[first : first + payload[4]])
+
+    def on_parameter_commit(self, payload):
+        if crc32c.crc32c(bytes(self.store)) != int.from_bytes(payload, "little"):
+            return ErrorCode.BAD_DIGEST
+        self.loaded = AkmParameters.from_block(SHAPE, bytes(self.store))
+        return payload
+
+    def on_job(self, payload):
+        values = JOB.unpack(payload)
+        self.job, self.map = (values["job"], values["length"]), b""
+        return b""
+
+    def on_data(self, payload):
+        self.map += payload
+        number, length = self.job
+        if len(self.map) < SHAPE.map_bytes(length):
+            return b""
+        values = np.frombuffer(self.map, np.uint8).reshape(length, SHAPE.height, 1).transpose(2, 1, 0)
+        assert self.loaded is not None
+        (row,) = logits(self.loaded, [values])
+        unsigned = [logit % (1 << 32) for logit in row]
+        return Record(akm_result_fields(SHAPE)).pack(number, self.loaded.crc, 100, 10, *unsigned)
+
+
+def opened(parameters: AkmParameters) -> tuple[PacketDevice, FarDevice]:
+    far = FarDevice()
+    device = PacketDevice(Line(far), SHAPE)
+    device.load(parameters, verify=True)
+    far.writes.clear()
+    return device, far
+
+
+def test_emulator_answers_as_the_reference(parameters):
+    folds = folds_for_budget(SHAPE, 60)
+    device = EmulatorDevice(SHAPE, folds)
+    device.load(parameters)
+    maps = maps_of(70)
+    answers = list(device.stream(maps))
+    assert [answer.logits for answer in answers] == logits(parameters, maps)
+    assert min(min(answer.logits) for answer in answers) < 0
+    assert [answer.cycles for answer in answers] == [latency(SHAPE, folds, m.shape[2]) for m in maps]
+    assert all(answer == ClassPrediction(answer.logits, answer.cycles, parameters.crc) for answer in answers)
+    batch = np.stack([values[:, :, :9] for values in maps_of(5) if values.shape[2] >= 9])
+    found = device.predict(batch, np.full(len(batch), 9))
+    assert [tuple(row) for row in found.logits.tolist()] == logits(parameters, list(batch))
+    assert found.classes.tolist() == found.logits.argmax(axis=1).tolist()
+
+
+def test_registry_opens_an_artifact_of_either_kind(parameters, tmp_path):
+    artifact = Artifact(parameters, (8, 5, 5, 5, 20), {}, network={})
+    maps = maps_of(3)
+    with adakern.open("emulator:", artifact) as device:
+        assert [answer.logits for answer in device.stream(maps)] == logits(parameters, maps)
+
+
+def test_packet_device_answers_as_the_reference(parameters):
+    device, _ = opened(parameters)
+    maps = maps_of(12)
+    answers = list(device.stream(maps))
+    assert [answer.logits for answer in answers] == logits(parameters, maps)
+    assert {(answer.cycles, answer.parameter_crc) for answer in answers} == {(90, parameters.crc)}
+
+
+@pytest.mark.parametrize("kind", ["emulator", "packets"])
+@pytest.mark.parametrize(("r", "s"), ADAPTATIONS)
+def test_adapted_device_answers_as_the_adapted_reference(parameters, kind, r, s):
+    if kind == "emulator":
+        device = EmulatorDevice(SHAPE, folds_for_budget(SHAPE, 60))
+        device.load(parameters)
+    else:
+        device, _ = opened(parameters)
+    maps = maps_of(5)
+    before = [answer.logits for answer in device.stream(maps)]
+    device.adapt(r, s)
+    after = list(device.stream(maps))
+    assert before == logits(parameters, maps)
+    assert [answer.logits for answer in after] == logits(adapted(parameters, r, s), maps)
+    assert [answer.logits for answer in after] != before
+    assert {answer.parameter_crc for answer in after} == {adapted(parameters, r, s).crc}
+
+
+def test_adaptation_sends_the_kernels_alone_in_one_run(parameters):
+    device, far = opened(parameters)
+    device.adapt(R, S)
+    offset = kernel_offset(SHAPE)
+    assert far.writes == list(range(offset, offset + sum(kernel_sizes(SHAPE))))
+    assert far.loaded == adapted(parameters)
+    device.adapt(R, S, border=Border.COPY)
+    assert far.loaded == parameters.with_kernels(kernels_of(SHAPE, R, S, Border.COPY))
+
+
+def test_adaptation_amid_a_stream_lies_between_two_maps(parameters):
+    """Each map with the kernels of the moment when it was drawn, and only one change in the stream."""
+    device, far = opened(parameters)
+    drawn: list[AkmParameters] = []
+    maps = maps_of(30)
+
+    def source():
+        for index, values in enumerate(maps):
+            if index == 11:
+                device.adapt(R, S)
+            drawn.append(adapted(parameters) if index >= 11 else parameters)
+            yield values
+
+    answers = list(device.stream(source()))
+    for answer, values, kernels in zip(answers, maps, drawn, strict=True):
+        assert answer.logits == logits(kernels, [values])[0]
+        assert answer.parameter_crc == kernels.crc
+    assert len(far.writes) == sum(kernel_sizes(SHAPE))
+    assert device.link.repeated == 0
+
+
+def test_adaptations_between_answers_reach_later_maps(parameters):
+    device, _ = opened(parameters)
+    maps = maps_of(40)
+    answers = []
+    for index, answer in enumerate(device.stream(maps)):
+        answers.append(answer)
+        if index == 7:
+            device.adapt(R, S)
+        if index == 25:
+            device.adapt([0.4] * 3, [0.0] * 3)
+    versions = [parameters, adapted(parameters), adapted(parameters, [0.4] * 3, [0.0] * 3)]
+    order = [[version.crc for version in versions].index(answer.parameter_crc) for answer in answers]
+    assert order == sorted(order)
+    assert set(order) == {0, 1, 2}
+    for answer, values, version in zip(answers, maps, order, strict=True):
+        assert answer.logits == logits(versions[version], [values])[0]
+
+
+@pytest.mark.parametrize("packets", [0, 1])
+def test_adaptation_that_breaks_off_leaves_the_old_kernels(parameters, packets):
+    """Of the run's packets ``packets`` arrive, then nothing until the host begins anew."""
+    device, far = opened(parameters)
+    far.dies_after = packets
+    with pytest.raises(DeviceError, match="silent"):
+        device.adapt(R, S)
+    assert far.loaded == parameters
+    maps = maps_of(3)
+    far.writes.clear()
+    assert [answer.logits for answer in device.stream(maps)] == logits(parameters, maps)
+    assert not far.writes
+    device.adapt(R, S)
+    assert [answer.logits for answer in device.stream(maps)] == logits(adapted(parameters), maps)
+
+
+def test_device_lost_amid_an_adaptation_in_a_stream_answers_every_map_rightly(parameters):
+    device, far = opened(parameters)
+    maps = maps_of(20)
+
+    def source():
+        for index, values in enumerate(maps):
+            if index == 9:
+                device.adapt(R, S)
+                far.dies_after = 3
+            yield values
+
+    answers = list(device.stream(source()))
+    kernels = [parameters] * 9 + [adapted(parameters)] * 11
+    for answer, values, version in zip(answers, maps, kernels, strict=True):
+        assert (answer.logits, answer.parameter_crc) == (logits(version, [values])[0], version.crc)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_store_that_holds_something_else_gets_the_whole_block(parameters, streaming):
+    device, far = opened(parameters)
+    far.store[3] ^= 0x10
+    maps = maps_of(4)
+    if streaming:
+        stream = device.stream(iter(maps))
+        first = next(stream)
+        device.adapt(R, S)
+        answers = [first, *stream]
+        known = {parameters.crc: parameters, adapted(parameters).crc: adapted(parameters)}
+        for answer, values in zip(answers, maps, strict=True):
+            assert answer.logits == logits(known[answer.parameter_crc], [values])[0]
+        device.adapt(R, S)
+    else:
+        device.adapt(R, S)
+        assert set(far.writes) == set(range(block_size(SHAPE)))
+    assert [answer.logits for answer in device.stream(maps)] == logits(adapted(parameters), maps)
+
+
+@pytest.mark.parametrize(
+    ("r", "s", "message"),
+    [
+        ([0.5, [0.5] * 5 + [float("nan")], 0.5], [0.0] * 3, "layer 1, channel 5: r is not finite"),
+        ([0.5] * 3, [0.0, float("inf"), 0.0], "layer 1, channel 0: s is not finite"),
+        ([0.5, 0.5, 1.4], [0.0] * 3, r"layer 2, channel 0: sigma 1\.4000 .* use \|r\| up to 1\.3333"),
+        ([0.5] * 2, [0.0] * 3, "adaptation: r of 2 layers; give 3"),
+        ([0.5, 0.5, [0.5] * 4], [0.0] * 3, r"layer 2: r of shape \(4,\); give 1 or 5 values"),
+    ],
+)
+def test_unusable_adaptation_changes_nothing(parameters, r, s, message):
+    device, far = opened(parameters)
+    with pytest.raises(InputError, match=message):
+        device.adapt(r, s)
+    assert not far.writes
+    maps = maps_of(2)
+    assert [answer.logits for answer in device.stream(maps)] == logits(parameters, maps)
+
+
+def test_a_sigma_is_clipped_on_request(parameters):
+    device, far = opened(parameters)
+    device.adapt([0.5, 9.0, 0.5], [0.0] * 3, clip_sigma=True)
+    assert far.loaded == parameters.with_kernels(kernels_of(SHAPE, [0.5, 9.0, 0.5], [0.0] * 3, clip=True))
+
+
+def test_only_a_loaded_kernel_modulation_network_adapts(parameters):
+    device = EmulatorDevice(SHAPE, folds_for_budget(SHAPE, 60))
+    with pytest.raises(DeviceError, match="no kernel modulation network to adapt"):
+        device.adapt(R, S)
+    spn = EmulatorDevice(REFERENCE, folds_for_budget(REFERENCE, 60))
+    spn.load(SpnParameters.random(REFERENCE, np.random.default_rng(0)))
+    with pytest.raises(DeviceError, match="no kernel modulation network to adapt"):
+        spn.adapt(R, S)
+
+
+def test_another_model_amid_a_stream_is_still_an_error(parameters):
+    device, _ = opened(parameters)
+    stream = device.stream(maps_of(9))
+    next(stream)
+    device.load(AkmParameters.random(SHAPE, np.random.default_rng(8)))
+    with pytest.raises(DeviceError, match="another model was loaded"):
+        next(stream)
+
+
+def test_wrong_answers_of_a_device_are_not_taken(parameters):
+    device, far = opened(parameters)
+    assert far.loaded is not None
+    far.loaded = adapted(parameters)
+    with pytest.raises(BatchInterrupted, match="is not that of job"):
+        list(device.stream(maps_of(1)))
+
+
+def test_verify_passes_a_right_device_and_names_what_differs(parameters):
+    device = EmulatorDevice(SHAPE, folds_for_budget(SHAPE, 60))
+    outcome = verify(device, parameters, 5, seed=1)
+    assert (outcome.mismatch, outcome.maps) == (None, cases_in_all(5))
+
+    class Wrong(EmulatorDevice):
+        def stream(self, maps):
+            for answer in super().stream(maps):
+                yield ClassPrediction((*answer.logits[:2], 7, answer.logits[3]), 1, answer.parameter_crc)
+
+    mismatch = verify(Wrong(SHAPE, folds_for_budget(SHAPE, 60)), parameters, 5, seed=1).mismatch
+    assert mismatch is not None
+    assert "logit_2 7 instead of" in str(mismatch)
+    assert "repeat" not in str(mismatch)
+    assert mismatch.to_json()["got"]["logit_2"] == 7
