@@ -262,20 +262,33 @@ def test_device_lost_amid_an_adaptation_in_a_stream_answers_every_map_rightly(pa
 def test_store_that_holds_something_else_gets_the_whole_block(parameters, streaming):
     device, far = opened(parameters)
     far.store[3] ^= 0x10
-    maps = maps_of(4)
+    maps = maps_of(12)
+
+    def source():
+        for index, values in enumerate(maps):
+            if index == 5:
+                device.adapt(R, S)
+            yield values
+
     if streaming:
-        stream = device.stream(iter(maps))
-        first = next(stream)
-        device.adapt(R, S)
-        answers = [first, *stream]
-        known = {parameters.crc: parameters, adapted(parameters).crc: adapted(parameters)}
-        for answer, values in zip(answers, maps, strict=True):
-            assert answer.logits == logits(known[answer.parameter_crc], [values])[0]
-        device.adapt(R, S)
+        versions = [parameters] * 5 + [adapted(parameters)] * 7
+        for answer, values, version in zip(device.stream(source()), maps, versions, strict=True):
+            assert answer.logits == logits(version, [values])[0]
     else:
         device.adapt(R, S)
-        assert set(far.writes) == set(range(block_size(SHAPE)))
+    assert set(far.writes) == set(range(block_size(SHAPE)))
     assert [answer.logits for answer in device.stream(maps)] == logits(adapted(parameters), maps)
+
+
+def test_a_stream_after_one_with_an_adaptation_asks_nothing(parameters):
+    device, far = opened(parameters)
+    stream = device.stream(maps_of(30))
+    next(stream)
+    device.adapt(R, S)
+    assert len(list(stream)) == 29
+    assert far.loaded == adapted(parameters)
+    far.on_identity = None
+    assert len(list(device.stream(maps_of(2)))) == 2
 
 
 @pytest.mark.parametrize(

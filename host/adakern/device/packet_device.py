@@ -88,9 +88,8 @@ class PacketDevice(Device):
         self._prediction_type = prediction_type(shape)
         # The model as it was loaded; `_parameters` is that with the kernels of now.
         self._model: Parameters | None = None
-        # What the device surely holds, committed; and whether its store then holds the same.
+        # What the device surely has in force.
         self._loaded: Parameters | None = None
-        self._store_differs = False
         self._streams = 0
         self._job = secrets.randbits(32)
         try:
@@ -161,7 +160,7 @@ class PacketDevice(Device):
                         "take a batch's answers before you load another model",
                     )
                 try:
-                    self._ready(source.first)
+                    self._ready()
                     for prediction in self._run(source.resume()):
                         source.unanswered.popleft()
                         done, lost = done + 1, 0
@@ -171,7 +170,6 @@ class PacketDevice(Device):
                     continue
                 except DeviceError as error:
                     lost += 1
-                    self._note(error)
                     if lost > RECOVERIES or not _passes(error):
                         raise BatchInterrupted(error, done) from error
         finally:
@@ -192,7 +190,6 @@ class PacketDevice(Device):
                 if self._link.synchronised and self._loaded is not None:
                     self._send(self._loaded, parameters)
             except RequestRefused as error:
-                self._note(error)
                 if not _passes(error):
                     raise
             self._ready()
@@ -230,12 +227,9 @@ class PacketDevice(Device):
             ) from error
         self._link.window, self._payload = room.window, room.payload
 
-    def _ready(self, wanted: Parameters | None = None) -> None:
-        """Begin a new epoch if the last exchange broke off; make sure that ``wanted`` is in force.
-
-        Those of now unless given.
-        """
-        wanted = wanted or self._parameters
+    def _ready(self) -> None:
+        """Begin a new epoch if the last exchange broke off; make sure that the parameters are in force."""
+        wanted = self._parameters
         if not self._link.synchronised:
             self._loaded = None
             self._link.sync()
@@ -259,17 +253,12 @@ class PacketDevice(Device):
         """Requests that put ``wanted`` in force; where only its kernels differ from ``held``, those alone."""
         block, step = wanted.to_block(), self._payload - ADDRESS.size
         start = 0
-        if held is not None and isinstance(wanted, AkmParameters) and not self._store_differs:
+        if held is not None and isinstance(wanted, AkmParameters):
             offset = kernel_offset(wanted.shape)
             start = offset if held.to_block()[:offset] == block[:offset] else 0
         for first in range(start, len(block), step):
             yield Request.PARAMETER_WRITE, ADDRESS.pack(first) + block[first : first + step]
         yield Request.PARAMETER_COMMIT, COMMIT.pack(wanted.crc)
-
-    def _note(self, error: DeviceError) -> None:
-        """Learn from an error: after a refused commit, write whole blocks."""
-        if isinstance(error, RequestRefused) and error.code == ErrorCode.BAD_DIGEST:
-            self._store_differs = True
 
     def _request(self, kind: Request) -> bytes:
         self._ready()
@@ -284,7 +273,6 @@ class PacketDevice(Device):
             nonlocal held
             for values, parameters in maps:
                 if held is None or parameters.crc != held.crc:
-                    self._loaded = None
                     for command in self._writes(held, parameters):
                         results.append(None)
                         yield command
@@ -332,11 +320,6 @@ class _Source:
         self.error: Exception | None = None
         self._device = device
         self._maps = enumerate(maps)
-
-    @property
-    def first(self) -> Parameters | None:
-        """Parameters of the next map to run, if one was drawn already."""
-        return self.unanswered[0][1] if self.unanswered else None
 
     def resume(self) -> Iterator[_Map]:
         """Those without an answer again, then new ones."""
