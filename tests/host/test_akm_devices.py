@@ -1,5 +1,7 @@
 """Kernel modulation networks on devices: logits, adaptation between maps, adaptation that breaks off."""
 
+import dataclasses
+
 import crc32c
 import numpy as np
 import pytest
@@ -176,14 +178,35 @@ def test_adapted_device_answers_as_the_adapted_reference(parameters, kind, r, s)
     assert {answer.parameter_crc for answer in after} == {adapted(parameters, r, s).crc}
 
 
-def test_adaptation_sends_the_kernels_alone_in_one_run(parameters):
+def test_adaptation_sends_no_more_than_the_kernels(parameters):
     device, far = opened(parameters)
     device.adapt(R, S)
     offset = kernel_offset(SHAPE)
-    assert far.writes == list(range(offset, offset + sum(kernel_sizes(SHAPE))))
+    run = list(range(min(far.writes), max(far.writes) + 1))
+    assert far.writes == run
+    assert offset <= run[0]
+    assert len(run) <= sum(kernel_sizes(SHAPE))
     assert far.loaded == adapted(parameters)
     device.adapt(R, S, border=Border.COPY)
     assert far.loaded == parameters.with_kernels(kernels_of(SHAPE, R, S, Border.COPY))
+
+
+def test_one_gate_alone_costs_a_few_bytes(parameters):
+    device, far = opened(adapted(parameters))
+    device.adapt(R, [S[0], S[1], [0.5]])
+    # The height's taps of the last layer, whose records come last; the length's stay.
+    assert len(far.writes) <= sum(kernel_sizes(SHAPE)[2:])
+    assert far.loaded == adapted(parameters, R, [S[0], S[1], [0.5]])
+
+
+def test_update_sends_a_classifier_with_the_kernels(parameters):
+    device, far = opened(parameters)
+    changed = dataclasses.replace(adapted(parameters), class_weights=parameters.class_weights // 2)
+    device.update(changed)
+    assert far.loaded == changed
+    assert min(far.writes) >= kernel_offset(SHAPE) - SHAPE.classes * (SHAPE.features + 4)
+    with pytest.raises(DeviceError, match="an update of another network"):
+        device.update(AkmParameters.random(dataclasses.replace(SHAPE, radius=2), np.random.default_rng(0)))
 
 
 def test_adaptation_amid_a_stream_lies_between_two_maps(parameters):
@@ -203,7 +226,8 @@ def test_adaptation_amid_a_stream_lies_between_two_maps(parameters):
     for answer, values, kernels in zip(answers, maps, drawn, strict=True):
         assert answer.logits == logits(kernels, [values])[0]
         assert answer.parameter_crc == kernels.crc
-    assert len(far.writes) == sum(kernel_sizes(SHAPE))
+    assert kernel_offset(SHAPE) <= min(far.writes)
+    assert len(far.writes) == max(far.writes) - min(far.writes) + 1
     assert device.link.repeated == 0
 
 

@@ -68,21 +68,31 @@ class Device(ABC):
     ) -> None:
         """Give a kernel modulation network other widths and gates: r and s of every layer, nothing else.
 
-        One number or one per channel each; σ = |r|, gate = sigmoid(s). Every map runs with the old kernels or
-        with the new ones, none with half of them: in the middle of a stream, those that are drawn from now
-        on with the new. If it fails the old ones stay in force.
+        One number or one per channel each; σ = |r|, gate = sigmoid(s). In force as `update` says.
         Raises InputError, naming layer and channel, for values that are not finite, a sigma above the built
         radius (unless ``clip_sigma`` makes it the largest that fits) and a wrong number of them.
         """
+        loaded = self._kernel_modulation()
+        self.update(loaded.with_kernels(kernels_of(loaded.shape, r, s, border, clip_sigma)))
+
+    def update(self, parameters: AkmParameters) -> None:
+        """Put other parameters of the loaded kernel modulation network in force, e.g. `adaptation.adapt`'s.
+
+        Every map runs with the old ones or with the new ones, none with half of them: in the middle of a
+        stream, those that are drawn from now on with the new. If it fails the old ones stay in force.
+        """
+        if parameters.shape != self._kernel_modulation().shape:
+            raise DeviceError("an update of another network", self.url, "load that network instead")
+        self._put_in_force(parameters)
+
+    def _kernel_modulation(self) -> AkmParameters:
         if not isinstance(self._parameters, AkmParameters):
             raise DeviceError(
                 "no kernel modulation network to adapt", self.url, "load an artifact of one first"
             )
-        kernels = kernels_of(self._parameters.shape, r, s, border, clip_sigma)
-        self._adapt(self._parameters.with_kernels(kernels))
+        return self._parameters
 
-    def _adapt(self, parameters: AkmParameters) -> None:
-        """Put ``parameters``, which differ in their kernels alone, in force."""
+    def _put_in_force(self, parameters: AkmParameters) -> None:
         self.load(parameters)
 
     def predict(self, maps: np.ndarray, lengths: np.ndarray, progress: Progress | None = None) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from adakern_spec import protocol
-from adakern_spec.akm import kernel_offset
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import DeviceError, ShapeError
 from adakern_spec.networks import Shape, block_size, result_fields
@@ -53,6 +52,12 @@ def _passes(error: DeviceError) -> bool:
     if isinstance(error, RequestRefused):
         return error.code in (ErrorCode.TIMEOUT, ErrorCode.BAD_DIGEST)
     return isinstance(error, DeviceSilent)
+
+
+def _difference(held: bytes, wanted: bytes) -> tuple[int, int]:
+    """First byte that differs, and the end of the last."""
+    places = np.flatnonzero(np.frombuffer(held, np.uint8) != np.frombuffer(wanted, np.uint8))
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
 
 
 def map_payload(values: np.ndarray) -> bytes:
@@ -177,8 +182,8 @@ class PacketDevice(Device):
         if source.error is not None:
             raise source.error
 
-    def _adapt(self, parameters: AkmParameters) -> None:
-        """Send the kernels alone, where the device holds the rest; in a stream, ahead of the next map.
+    def _put_in_force(self, parameters: AkmParameters) -> None:
+        """Send what differs alone, where the device holds the rest; in a stream, ahead of the next map.
 
         A device whose store holds something else refuses the commit, and gets the whole block.
         """
@@ -250,14 +255,11 @@ class PacketDevice(Device):
         self._loaded = wanted
 
     def _writes(self, held: Parameters | None, wanted: Parameters) -> Iterator[Command]:
-        """Requests that put ``wanted`` in force; where only its kernels differ from ``held``, those alone."""
+        """Requests that put ``wanted`` in force: one run of bytes, the first that differs to the last."""
         block, step = wanted.to_block(), self._payload - ADDRESS.size
-        start = 0
-        if held is not None and isinstance(wanted, AkmParameters):
-            offset = kernel_offset(wanted.shape)
-            start = offset if held.to_block()[:offset] == block[:offset] else 0
-        for first in range(start, len(block), step):
-            yield Request.PARAMETER_WRITE, ADDRESS.pack(first) + block[first : first + step]
+        start, end = (0, len(block)) if held is None else _difference(held.to_block(), block)
+        for first in range(start, end, step):
+            yield Request.PARAMETER_WRITE, ADDRESS.pack(first) + block[first : min(first + step, end)]
         yield Request.PARAMETER_COMMIT, COMMIT.pack(wanted.crc)
 
     def _request(self, kind: Request) -> bytes:

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adakern_spec.akm import LOGIT, AkmShape
+from adakern_spec.akm import AkmShape
 from adakern_spec.errors import InputError
-from adakern_spec.numbers import ACTIVATION_BITS, BIAS, MEAN, MEAN_EXTRA_BITS, Format
+from adakern_spec.numbers import ACTIVATION_BITS, BIAS, Format
 
-from ..akm_parameters import CLASS_WEIGHT, AkmParameters, kernels_of
+from ..adaptation import round_classifier
+from ..akm_parameters import AkmParameters, kernels_of
 from ..artifact import Artifact, quantise_maps
 from ..kernels import Border, Kernels, gates_of, largest_sigma
 from ..models.akm import AKMConv2d
@@ -23,7 +24,7 @@ from ..reference.smoother import smooth
 from ..report.quantisation import QuantisationReport
 from .akm_layers import convs_of, float_layers, modulation, shape_of
 from .akm_measure import compare_layers, error_shares
-from .calibration import Calibration, calibrate, stage_formats, weight_fractions
+from .calibration import Calibration, calibrate, stage_formats
 from .export import integers_of
 
 
@@ -111,16 +112,9 @@ def _rounded(
         shifts.append((f_accumulator - f_y).numpy().astype(np.int64))
         fractions.append(f_y)
     classifier = network.classifier
-    f_mean = fractions[-1] + MEAN_EXTRA_BITS
-    f_w = weight_fractions(classifier.weight.reshape(1, -1), CLASS_WEIGHT)[0]
-    while True:
-        class_weights = integers_of(classifier.weight, f_w, CLASS_WEIGHT)
-        class_biases = classifier.bias.double() * torch.exp2(f_mean + f_w)
-        # The classes' logits are compared, so they share a scale, and it leaves room for the worst of them.
-        if float(class_biases.abs().max()) + MEAN.max * np.abs(class_weights).sum(axis=1).max() <= LOGIT.max:
-            break
-        f_w = f_w - 1
-    fractions.append(f_mean + float(f_w))
+    class_weights, class_biases, logit = round_classifier(
+        classifier.weight.numpy(), classifier.bias.numpy(), int(fractions[-1])
+    )
     parameters = AkmParameters(
         shape,
         tuple(weights),
@@ -130,9 +124,9 @@ def _rounded(
         tuple(layer.height for layer in kernels),
         tuple(layer.border for layer in kernels),
         class_weights,
-        integers_of(classifier.bias, f_mean + f_w, BIAS),
+        class_biases,
     )
-    return parameters, tuple(int(fraction) for fraction in fractions)
+    return parameters, (*(int(fraction) for fraction in fractions), logit)
 
 
 def _corrected(

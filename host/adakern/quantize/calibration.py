@@ -139,8 +139,8 @@ def calibrate(seen: Callable[[], Iterable[Sequence[Tensor]]], formats: Sequence[
     return tuple(activation.fraction(fmt) for activation, fmt in zip(ranges, formats, strict=True))
 
 
-def weight_fractions(weight: Tensor, fmt: Format) -> Tensor:
-    """Fraction bits [co] of weights [co, …], by least squared error per channel."""
+def _weight_fractions(weight: Tensor, fmt: Format) -> Tensor:
+    """Fraction bits [co] of weights [co, ci, K, K], by least squared error per channel."""
     flat = weight.double().flatten(1)
     tried = _candidates(flat.abs().amax(dim=1), fmt, unused=math.floor(math.log2(fmt.max)))
     best = _squared_errors(flat, fmt, tried).argmin(dim=1, keepdim=True)
@@ -169,7 +169,7 @@ def stage_formats(
     A channel's weights are made coarser where the shift would pass SHIFT_MAX or the bias would
     overflow the accumulator. Raises ShapeError, naming the channel, if the latter cannot help.
     """
-    f_w = weight_fractions(weight, stage.weight_format)
+    f_w = _weight_fractions(weight, stage.weight_format)
     f_y = min(f_y, f_x + float(f_w.min()))
     f_accumulator = torch.minimum(_bias_fractions(bias, stage), f_x + f_w).clamp(max=f_y + SHIFT_MAX)
     if (f_accumulator < f_y).any():
