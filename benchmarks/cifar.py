@@ -26,10 +26,10 @@ from torch.nn import functional
 
 from adakern.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from adakern.data.image_sets import read_cifar10
-from adakern.data.images import ImageSet, ImageShape, read_images
+from adakern.data.images import PIXEL_SCALE, ImageSet, ImageShape, read_images
 from adakern.files import write_atomically
 from adakern.models import AkmNetwork, AkmNetworkConfig
-from adakern.training.episodes import PIXEL_SCALE, shifted
+from adakern.training.episodes import shifted
 
 CHANNELS = (3, 24, 48, 64, 96)
 BATCH = 100

@@ -15,7 +15,7 @@ import typer
 
 from adakern_spec.errors import AdakernError
 
-from . import build, inspect, learn, meta, predict, verify
+from . import build, inspect, learn, meta, predict, quantise, verify
 from .console import Interrupted, say
 
 DEBUG = "ADAKERN_DEBUG"
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("train")(learn.train)
-app.command("quantize")(learn.quantize)
+app.command("quantize")(quantise.quantize)
 app.command("meta-train")(meta.meta_train)
 app.command("adapt")(meta.adapt)
 app.command("predict")(predict.predict)

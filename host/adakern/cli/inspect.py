@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adakern_spec.akm import AkmShape
 from adakern_spec.errors import AdakernError
 from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape
+from adakern_spec.networks import Shape
 
 from .console import Json, Model, Multipliers, emit, say, show
+from .images import images_for
 from .records import (
     IdColumn,
     MaxLength,
@@ -29,11 +32,13 @@ if TYPE_CHECKING:
 
 def trace(
     model: Model,
-    input: Annotated[Path, typer.Argument(help="FASTA, .csv or .npz.", show_default=False)],
+    input: Annotated[Path, typer.Argument(help="As for adakern predict.", show_default=False)],
     picture: Annotated[
         Path | None, typer.Option(help="Draw the layers of the first map.", show_default=False)
     ] = None,
-    records: Annotated[int, typer.Option(min=1, help="Sequences to trace at most.")] = TRACED_RECORDS,
+    records: Annotated[
+        int, typer.Option(min=1, help="Sequences or images to trace at most.")
+    ] = TRACED_RECORDS,
     unknown: Unknown = False,
     truncate: Truncate = False,
     max_length: MaxLength = None,
@@ -42,7 +47,9 @@ def trace(
     id_column: IdColumn = None,
     json: Json = False,
 ) -> None:
-    """Compare the integers with the float model, layer by layer, on sequences of your own."""
+    """Compare the integers with the float model, layer by layer, on sequences or images of your own."""
+    import numpy as np
+
     from .. import artifact
     from ..data import Columns, alphabet_named, collate
     from ..report.trace import trace as run
@@ -52,11 +59,16 @@ def trace(
 
         picture_format(picture)
     loaded = artifact.load(model)
-    alphabet = alphabet_of(loaded)
-    columns = Columns(sequence_column, structure_column, id_column)
-    longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
-    found = read(input, alphabet, columns, unknown=unknown, truncate=truncate, max_length=longest)
-    report = run(loaded, *collate(list(islice(found, records)), alphabet_named(alphabet)))
+    if isinstance(loaded.shape, AkmShape):
+        _, values = images_for(loaded, input)
+        values = values[:records]
+        report = run(loaded, values, np.full(len(values), values.shape[3]))
+    else:
+        alphabet = alphabet_of(loaded)
+        columns = Columns(sequence_column, structure_column, id_column)
+        longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
+        found = read(input, alphabet, columns, unknown=unknown, truncate=truncate, max_length=longest)
+        report = run(loaded, *collate(list(islice(found, records)), alphabet_named(alphabet)))
     if json:
         emit(report.to_json())
     else:
@@ -80,7 +92,8 @@ def estimate(
     from ..estimate import estimate as run
 
     shape = artifact.load(model).shape
-    result = run(shape, multipliers, length or min(REFERENCE_LENGTH, shape.max_length))
+    usual = REFERENCE_LENGTH if isinstance(shape, SpnShape) else shape.max_length
+    result = run(shape, multipliers, length or min(usual, shape.max_length))
     if json:
         emit(result.to_json())
         return
@@ -93,7 +106,7 @@ def estimate(
         table.add_row(
             str(index),
             f"{stage.in_channels} → {stage.out_channels}",
-            f"{stage.pe} × {stage.simd}",
+            f"{stage.pe} × {stage.simd}" + (f", {stage.lanes}" if stage.lanes else ""),
             str(stage.multipliers),
             str(stage.interval),
             f"{stage.memory_bits:,}",
@@ -140,7 +153,7 @@ def devices(
     show(table)
 
 
-def _simulated(scheme: "Scheme", path: str, shape: SpnShape) -> dict[str, Any]:
+def _simulated(scheme: "Scheme", path: str, shape: Shape) -> dict[str, Any]:
     """A device that this machine makes itself."""
     from .. import registry
 
@@ -153,7 +166,7 @@ def _simulated(scheme: "Scheme", path: str, shape: SpnShape) -> dict[str, Any]:
     return {"url": f"{scheme.name}:{path}", "ready": not lacking, "what": about}
 
 
-def _port(port: str, shape: SpnShape) -> dict[str, Any]:
+def _port(port: str, shape: Shape) -> dict[str, Any]:
     """A serial port, and who answers there. Only USB ports are asked: others may be a console."""
     from .. import registry
 

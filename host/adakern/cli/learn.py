@@ -1,28 +1,21 @@
-"""``adakern train`` and ``adakern quantize``."""
+"""``adakern train``."""
 
 import json as json_module
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adakern_spec.errors import InputError
-from adakern_spec.numbers import LENGTH_BITS
 
-from .console import Interrupted, Json, emit, progress, say, show
+from .console import Interrupted, Json, emit
 from .records import IdColumn, MaxLength, SequenceColumn, StructureColumn, Truncate, Unknown, read
 
 if TYPE_CHECKING:
     from ..data import SequenceRecord
     from ..models import EncoderConfig
-
-CALIBRATION_RECORDS = 256
-
-ENCODER = "encoder.safetensors"
-"""What training leaves in its folder, and what a folder stands for when it is quantised."""
 
 
 class Task(StrEnum):
@@ -38,13 +31,6 @@ class Penalty(StrEnum):
 
     L1 = "l1"
     L2 = "l2"
-
-
-class Method(StrEnum):
-    """Quantisation after training, or with training that is aware of it."""
-
-    PTQ = "ptq"
-    QAT = "qat"
 
 
 def train(
@@ -165,67 +151,3 @@ def fields_of(path: Path | None) -> dict[str, Any]:
     if not isinstance(chosen, dict):
         raise InputError("no JSON object", str(path), 'write an object of fields, as {"iterations": 3}')
     return chosen
-
-
-def quantize(
-    model: Annotated[
-        Path, typer.Argument(help="Encoder made by adakern train, or its folder.", show_default=False)
-    ],
-    data: Annotated[Path, typer.Option(help="Sequences to calibrate on.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Artifact to write (.safetensors).", show_default=False)],
-    method: Annotated[
-        Method, typer.Option(help="After training, or with training aware of it.")
-    ] = Method.PTQ,
-    bits: Annotated[int, typer.Option(help="Of the weights: 8 or 4.")] = 8,
-    epochs: Annotated[int, typer.Option(min=1, help="Of qat.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of qat.")] = 0,
-    records: Annotated[
-        int, typer.Option(min=1, help="Sequences to calibrate on at most.")
-    ] = CALIBRATION_RECORDS,
-    longest: Annotated[
-        int,
-        typer.Option(
-            min=1, max=(1 << LENGTH_BITS) - 1, help="Longest map of the hardware; part of the digest."
-        ),
-    ] = (1 << LENGTH_BITS) - 1,
-    unknown: Unknown = False,
-    truncate: Truncate = False,
-    max_length: MaxLength = None,
-    sequence_column: SequenceColumn = "sequence",
-    structure_column: StructureColumn = None,
-    id_column: IdColumn = None,
-    json: Json = False,
-) -> None:
-    """Turn a trained encoder's scale prediction network into integers, and report what each layer costs."""
-    from ..data import Columns, alphabet_named, collate
-    from ..models import load_encoder
-
-    encoder = load_encoder(model / ENCODER if model.is_dir() else model)
-    alphabet = encoder.config.alphabet
-    columns = Columns(sequence_column, structure_column, id_column)
-    found = read(data, alphabet, columns, unknown=unknown, truncate=truncate, max_length=max_length)
-    maps, lengths = collate(list(islice(found, records)), alphabet_named(alphabet))
-
-    import torch
-
-    from .. import artifact
-    from ..quantize import Calibration, quantise
-    from ..report.quantisation import QuantisationReport
-
-    with progress("quantising", epochs if method is Method.QAT else None, "epochs") as counter:
-        quantised = quantise(
-            encoder,
-            Calibration(torch.from_numpy(maps), torch.from_numpy(lengths)),
-            method=method.value,
-            weight_bits=bits,
-            epochs=epochs,
-            seed=seed,
-            max_length=longest,
-            progress=lambda done, _: counter(done),
-        )
-    artifact.save(out, quantised)
-    if json:
-        emit({"artifact": str(out), "digest": quantised.digest.hex(), **quantised.report})
-    else:
-        show(QuantisationReport.from_json(quantised.report).table())
-        say(f"artifact in {out}")

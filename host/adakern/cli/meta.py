@@ -8,7 +8,8 @@ import typer
 
 from adakern_spec.errors import InputError
 
-from .console import Interrupted, Json, emit, say
+from .console import Interrupted, Json, emit
+from .images import read_pixels
 from .learn import fields_of
 
 if TYPE_CHECKING:
@@ -219,9 +220,5 @@ def _learner(path: Path) -> "MetaLearner":
 
 
 def _labelled(path: Path, config: "AkmNetworkConfig", rotations: bool = False) -> "ImageSet":
-    from ..data.images import ImageShape, read_images
-
-    images = read_images(path, ImageShape(config.channels[0], config.height, config.length), labelled=True)
-    for line in images.messages():
-        say(line)
+    images = read_pixels(path, config.to_json(), labelled=True)
     return images.with_rotations() if rotations else images

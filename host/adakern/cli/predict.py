@@ -1,16 +1,17 @@
 """``adakern predict``."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adakern_spec.errors import AdakernError, InputError
+from adakern_spec.akm import AkmShape
+from adakern_spec.errors import InputError
 
-from .console import Counter, DeviceUrl, Interrupted, Json, Model, Multipliers, emit, progress, say, show
+from .console import Counter, DeviceUrl, Json, Model, Multipliers, emit, progress, say, show
+from .images import ClipSigma, predict_images
 from .records import (
     IdColumn,
     MaxLength,
@@ -21,6 +22,7 @@ from .records import (
     Unknown,
     alphabet_of,
     read,
+    resumable,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,11 @@ PAGE = 200
 def predict(
     model: Model,
     input: Annotated[
-        Path, typer.Argument(help="FASTA (also with dot-bracket), .csv or .npz.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Sequences: FASTA (also with dot-bracket), .csv, .npz. Images: PNG, JPEG, a folder, .npz.",
+            show_default=False,
+        ),
     ],
     device: DeviceUrl = None,
     output: Annotated[
@@ -47,6 +53,11 @@ def predict(
     outputs: Annotated[
         bool, typer.Option("--outputs", help="JSON: also the encoder's own answer, per sequence or position.")
     ] = False,
+    adapt: Annotated[
+        Path | None,
+        typer.Option(help="Images: adapt first, to what adakern adapt wrote.", show_default=False),
+    ] = None,
+    clip_sigma: ClipSigma = False,
     unknown: Unknown = False,
     truncate: Truncate = False,
     max_length: MaxLength = None,
@@ -56,7 +67,7 @@ def predict(
     multipliers: Multipliers = 144,
     json: Json = False,
 ) -> None:
-    """Predict the scales and kernel sizes of sequences on a device.
+    """Predict the scales and kernel sizes of sequences, or the classes of images, on a device.
 
     One JSON object per line and record with --json or in --output. Stopped or unplugged in the middle, the
     same command with --resume goes on behind the last result.
@@ -68,6 +79,23 @@ def predict(
     from ..data import Columns
 
     loaded = artifact.load(model)
+    if isinstance(loaded.shape, AkmShape):
+        if picture is not None:
+            raise InputError("no picture of classes", "--picture", "leave it out")
+        predict_images(
+            loaded,
+            input,
+            device=device,
+            output=output,
+            resume=resume,
+            adaptation=adapt,
+            clip_sigma=clip_sigma,
+            multipliers=multipliers,
+            json=json,
+        )
+        return
+    if adapt is not None:
+        raise InputError("a scale prediction network has no kernels to adapt", "--adapt", "leave it out")
     alphabet = alphabet_of(loaded)
     longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
     columns = Columns(sequence_column, structure_column, id_column)
@@ -79,7 +107,7 @@ def predict(
         if output is not None:
             results = stack.enter_context(ResultsFile(output, resume, parameter_crc))
             records = results.skip(records)
-        stack.enter_context(_resumable(results))
+        stack.enter_context(resumable(results))
         opened = stack.enter_context(registry.open(device, loaded, multipliers=multipliers, status=say))
         streaming = results is None and json and sys.stdout.isatty()
         counter = stack.enter_context(progress("predicting", unit="records", visible=not streaming))
@@ -99,19 +127,6 @@ def predict(
         drawn.finish()
     if results is not None:
         say(f"{results.count} results in {output}")
-
-
-@contextmanager
-def _resumable(results: ResultsFile | None) -> Iterator[None]:
-    """Say where the results so far are when the run ends early."""
-    kept = "" if results is None else f"continue from the results in {results.path} with --resume"
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(kept or "use --output to be able to resume") from None
-    except AdakernError as error:
-        error.mend = "; ".join(filter(None, (error.mend, kept)))
-        raise
 
 
 class _Pages:

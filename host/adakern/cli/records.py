@@ -2,21 +2,32 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypeVar
 
 import typer
 
 from adakern_spec.errors import AdakernError, ArtifactError, InputError
 
+from .console import Interrupted
+
 if TYPE_CHECKING:
     from ..artifact import Artifact
     from ..data import Columns, SequenceRecord
 
+
+class Named(Protocol):
+    """A record with a name of its own."""
+
+    @property
+    def id(self) -> str: ...
+
+
 T = TypeVar("T")
+R = TypeVar("R", bound=Named)
 
 Unknown = Annotated[bool, typer.Option("--unknown", help="Read letters outside the alphabet as unknown.")]
 Truncate = Annotated[bool, typer.Option("--truncate", help="Cut sequences that are too long.")]
@@ -72,7 +83,7 @@ class ResultsFile:
             raise InputError("exists", str(path), "continue it with --resume or name another file")
         self._file = self._guarded(lambda: path.open("a+b"))
 
-    def skip(self, records: "Iterator[SequenceRecord]") -> "Iterator[SequenceRecord]":
+    def skip(self, records: Iterator[R]) -> Iterator[R]:
         """The records that have no result yet.
 
         InputError if the results are not of these records or not of this model.
@@ -132,3 +143,16 @@ class ResultsFile:
                 str(self.path),
                 "free some space or name another file",
             ) from error
+
+
+@contextmanager
+def resumable(results: ResultsFile | None) -> Iterator[None]:
+    """Say where the results so far are when the run ends early."""
+    kept = "" if results is None else f"continue from the results in {results.path} with --resume"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(kept or "use --output to be able to resume") from None
+    except AdakernError as error:
+        error.mend = "; ".join(filter(None, (error.mend, kept)))
+        raise

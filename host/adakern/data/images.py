@@ -23,6 +23,9 @@ _WITH_ALPHA = ("RGBA", "LA", "PA")
 _MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr", *_WITH_ALPHA)
 """Modes of 8 bits or less per channel; of others Pillow's conversion would cut the values off."""
 
+PIXEL_SCALE = 1 / 256
+"""Value of a pixel's unit: the images are unsigned with 8 fraction bits, in float as on a device."""
+
 Pixels = NDArray[np.uint8]
 
 

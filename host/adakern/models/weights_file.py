@@ -62,6 +62,15 @@ class WeightsFile:
         return cls(config, tensors)
 
 
+def file_format(path: Path) -> str | None:
+    """Format that a file claims to have; None where it claims none."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format")
+    except (OSError, SafetensorError):
+        return None
+
+
 def inconsistent(path: Path, error: Exception) -> ArtifactError:
     """For weights that do not fit the configuration beside them."""
     return ArtifactError(f"inconsistent contents ({error})", str(path), "write the file again")

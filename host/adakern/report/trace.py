@@ -1,25 +1,29 @@
 """Trace: an artifact's float network against its integers, layer by layer, on a user's own data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.table import Table
 
 from adakern_spec.errors import InputError
+from adakern_spec.numbers import Format
 
 from ..artifact import Artifact
 from .comparison import LayerComparison
 from .quantisation import layer_table
+
+if TYPE_CHECKING:
+    from ..quantize.measure import LayerValues
 
 
 @dataclass(frozen=True, eq=False)
 class LayerSample:
     """One layer of one map, as real numbers: ``floats`` and ``integers`` (q · 2^-frac).
 
-    [C, H, length] each, or [n] for the scales of all maps.
+    [C, H, length] each, or [n] for the answers (scales, logits) of all maps.
     """
 
     floats: np.ndarray
@@ -55,36 +59,55 @@ def trace(artifact: Artifact, maps: np.ndarray, lengths: np.ndarray) -> TraceRep
     """Run float model and integers on ``maps`` [B, C, H, L] float with valid lengths [B].
 
     The maps are the encoder's inputs (C = 1) if the artifact has an encoder, whose every iteration is
-    then traced, else activation maps of the scale prediction network. Needs torch.
-    Raises InputError for maps that do not fit the model.
+    then traced, else activation maps of the scale prediction network, or images of a kernel modulation
+    network, all of its size. Needs torch. Raises InputError for maps that do not fit the model.
     """
     import torch
 
-    from ..models.encoder import AdaptiveEncoder
+    from ..models import AdaptiveEncoder, AkmNetwork
     from ..models.restore import float_model, spn_of
+    from ..quantize import akm_measure, measure
     from ..quantize.calibration import Calibration
-    from ..quantize.measure import LayerValues, compare, layer_formats, layer_values
 
     model = float_model(artifact)
+    parameters, fractions = artifact.parameters, artifact.fractions
     data = Calibration(torch.as_tensor(maps, dtype=torch.float32), torch.as_tensor(lengths))
     if isinstance(model, AdaptiveEncoder):
         data = data.activation_maps(model)
-    if data.maps.shape[1:3] != (artifact.shape.in_channels, artifact.shape.height):
+    length = int(data.lengths[0])
+    expected = [artifact.shape.in_channels, artifact.shape.height]
+    if isinstance(model, AkmNetwork):
+        expected.append(model.config.length)
+    if list(data.maps.shape[1 : 1 + len(expected)]) != expected:
         raise InputError(
             f"maps of shape {tuple(data.maps.shape)}",
             "trace",
-            f"give [B, {artifact.shape.in_channels}, {artifact.shape.height}, L]",
+            f"give [B, {', '.join(map(str, expected))}{'' if len(expected) > 2 else ', L'}]",
         )
-    formats = layer_formats(artifact.parameters, artifact.fractions)
+    if isinstance(model, AkmNetwork):
+        formats = akm_measure.layer_formats(parameters, fractions)
+        batches = [batch for batch, _ in data.batches()]
+        values = akm_measure.layer_values(parameters, fractions, model.double(), batches)
+    else:
+        formats = measure.layer_formats(parameters, fractions)
+        values = measure.layer_values(parameters, fractions, spn_of(model), data)
+    return _compared(formats, values, length, len(data.lengths))
+
+
+def _compared(
+    formats: Mapping[str, Format], batches: "Iterable[tuple[LayerValues, ...]]", length: int, count: int
+) -> TraceReport:
+    """The comparison of all layers, and samples: ``length`` columns of the first map, every answer."""
+    from ..quantize.measure import compare
+
     steps = [2.0**-fmt.frac for fmt in formats.values()]
     first: list[LayerSample] = []
-    scales: list[LayerSample] = []
+    answers: list[LayerSample] = []
 
-    def sampled() -> Iterator[tuple[LayerValues, ...]]:
-        for layers in layer_values(artifact.parameters, artifact.fractions, spn_of(model), data):
-            *stages, scale = layers
+    def sampled() -> "Iterator[tuple[LayerValues, ...]]":
+        for layers in batches:
+            *stages, answer = layers
             if not first:
-                length = int(data.lengths[0])
                 first.extend(
                     LayerSample(
                         layer.floats[0, :, :, :length].numpy(),
@@ -92,14 +115,14 @@ def trace(artifact: Artifact, maps: np.ndarray, lengths: np.ndarray) -> TraceRep
                     )
                     for layer, step in zip(stages, steps, strict=False)
                 )
-            scales.append(
-                LayerSample(scale.floats.flatten().numpy(), scale.integers.flatten().numpy() * steps[-1])
+            answers.append(
+                LayerSample(answer.floats.flatten().numpy(), answer.integers.flatten().numpy() * steps[-1])
             )
             yield layers
 
     comparison = compare(formats, sampled())
-    every_scale = LayerSample(
-        np.concatenate([sample.floats for sample in scales]),
-        np.concatenate([sample.integers for sample in scales]),
+    every_answer = LayerSample(
+        np.concatenate([sample.floats for sample in answers]),
+        np.concatenate([sample.integers for sample in answers]),
     )
-    return TraceReport(len(data.lengths), comparison, (*first, every_scale))
+    return TraceReport(count, comparison, (*first, every_answer))

@@ -7,11 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adakern.data.images import ImageSet
+from adakern.data.images import PIXEL_SCALE, ImageSet
 from adakern_spec.errors import InputError
-
-PIXEL_SCALE = 1 / 256
-"""Value of a pixel's unit: the images are unsigned with 8 fraction bits, in float as on a device."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,145 @@
+"""Images on the command line: reading them, and ``adakern predict`` of a kernel modulation network."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adakern_spec.errors import ArtifactError
+
+from .console import emit, progress, say, show
+from .records import ResultsFile, resumable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..artifact import Artifact
+    from ..data.images import ImageSet
+
+ClipSigma = Annotated[
+    bool, typer.Option("--clip-sigma", help="Of widths above the built radius take the largest that fits.")
+]
+
+PAGE = 200
+"""Rows of one table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image as a device takes it, [C, H, L], and where it came from."""
+
+    id: str
+    values: "np.ndarray"
+
+
+def read_pixels(path: Path, config: Mapping[str, Any], labelled: bool) -> "ImageSet":
+    """Images of the channels and size that ``config``, an AkmNetworkConfig's JSON, names.
+
+    What was done to them is said.
+    """
+    from ..data.images import ImageShape, read_images
+
+    shape = ImageShape(config["channels"][0], config["height"], config["length"])
+    images = read_images(path, shape, labelled=labelled)
+    for line in images.messages():
+        say(line)
+    return images
+
+
+def images_for(artifact: "Artifact", path: Path) -> "tuple[ImageSet, np.ndarray]":
+    """Images as an artifact's network takes them, and their values from 0 to 1, float32 [N, C, H, L]."""
+    import numpy as np
+
+    from ..data.images import PIXEL_SCALE
+
+    if artifact.network is None:
+        raise ArtifactError("no float network in the artifact", "model", "quantise an AkmNetwork")
+    images = read_pixels(path, artifact.network, labelled=False)
+    return images, images.images.astype(np.float32) * PIXEL_SCALE
+
+
+def predict_images(
+    loaded: "Artifact",
+    input: Path,
+    *,
+    device: str | None,
+    output: Path | None,
+    resume: bool,
+    adaptation: Path | None,
+    clip_sigma: bool,
+    multipliers: int,
+    json: bool,
+) -> None:
+    """Classes of images on a device; adapted ahead of the first if ``adaptation`` is given."""
+    from .. import registry
+    from ..adaptation import adapt
+    from ..artifact import quantise_maps
+    from ..kernel_update import KernelUpdate
+
+    update = None if adaptation is None else KernelUpdate.load(adaptation)
+    model = loaded if update is None else adapt(loaded, update, clip_sigma)
+    names = () if update is None else update.classes
+    images, values = images_for(loaded, input)
+    pictures: Iterator[Picture] = (
+        Picture(name, quantise_maps(value, loaded.input_format))
+        for name, value in zip(images.names, values, strict=True)
+    )
+    parameter_crc = f"{model.parameters.crc:08x}"
+    step = 2.0 ** -model.fractions[-1]
+    rows: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        results = None
+        if output is not None:
+            results = stack.enter_context(ResultsFile(output, resume, parameter_crc))
+            pictures = results.skip(pictures)
+        stack.enter_context(resumable(results))
+        opened = stack.enter_context(registry.open(device, loaded, multipliers=multipliers, status=say))
+        if update is not None:
+            opened.update(model.parameters)
+        counter = stack.enter_context(progress("predicting", len(images.images), "images", not json))
+        waiting: list[str] = []
+
+        def maps() -> "Iterator[np.ndarray]":
+            for picture in pictures:
+                waiting.append(picture.id)
+                yield picture.values
+
+        if not json and results is None:
+            stack.callback(_show, rows)
+        for count, prediction in enumerate(opened.stream(maps()), start=1):
+            best = max(range(len(prediction.logits)), key=prediction.logits.__getitem__)
+            row = {
+                "id": waiting[count - 1],
+                "class": best,
+                "name": names[best] if names else str(best),
+                "logits": [logit * step for logit in prediction.logits],
+                "cycles": prediction.cycles,
+                "parameter_crc": f"{prediction.parameter_crc:08x}",
+            }
+            if results is not None:
+                results.append(row)
+            if json:
+                emit(row, indent=None)
+            elif results is None:
+                rows.append(row)
+            counter(count)
+    if results is not None:
+        say(f"{results.count} results in {output}")
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    """Answers as tables of `PAGE` rows."""
+    from rich.table import Table
+
+    for first in range(0, len(rows), PAGE):
+        table = Table()
+        table.add_column("id")
+        for heading in ("class", "logit", "ahead by", "cycles"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in rows[first : first + PAGE]:
+            second, best = sorted(row["logits"])[-2:]
+            table.add_row(row["id"], row["name"], f"{best:.4f}", f"{best - second:.4f}", f"{row['cycles']:,}")
+        show(table)
