@@ -17,11 +17,13 @@ from .link.dispatcher import Dispatcher
 from .link.feeder import PixelFeeder
 from .link.framing import FrameReceiver, FrameSender
 from .link.layouts import LINE_BYTE
+from .link.ledger import make_ledger
 from .link.replies import ReplyStore
 from .link.results import ResultCollector
 from .link.store import ParameterStore
 from .link.uart import UartReceiver, UartTransmitter
 from .link.window import RequestWindow
+from .link.writer import ReplyWriter
 
 TIMEOUT_MIN = 1 << 20
 """Cycles: some 20 ms, which no host notices, so that the time-out of a small shape needs no exact bound."""
@@ -121,9 +123,11 @@ class Accelerator(wiring.Component):
         replies = ReplyStore(self.link)
         sender = FrameSender(self.crc_bits)
         told = identity(self.shape, self.folds, self.clock_hz, self.link)
-        dispatcher = Dispatcher(self.shape, told, self.timeout_cycles, self.link)
+        dispatcher = Dispatcher(self.shape, self.timeout_cycles, self.link)
         collector = ResultCollector(self.timeout_cycles, self.link)
         store = ParameterStore(block_size(self.shape), self.crc_bits)
+        ledger = make_ledger(told)
+        writer = ReplyWriter(self.link)
         counters = Counters()
         feeder = PixelFeeder(self.shape.stages[0])
 
@@ -132,8 +136,10 @@ class Accelerator(wiring.Component):
         m.submodules.replies = replies
         m.submodules.sender = sender
         m.submodules.counters = counters
+        m.submodules.ledger = ledger
         m.submodules.dispatcher = ResetInserter(restart)(dispatcher)
         m.submodules.collector = ResetInserter(restart)(collector)
+        m.submodules.writer = ResetInserter(restart)(writer)
         m.submodules.store = ResetInserter(restart | dispatcher.store_reset)(store)
         m.submodules.feeder = ResetInserter(engine_reset)(feeder)
         m.submodules.engine = engine
@@ -146,20 +152,21 @@ class Accelerator(wiring.Component):
         wiring.connect(m, window.data, dispatcher.data)
         wiring.connect(m, window.accepted, replies.accepted)
         wiring.connect(m, window.repeated, replies.repeated)
-        wiring.connect(m, dispatcher.parts, replies.responses)
-        wiring.connect(m, collector.parts, replies.results)
+        wiring.connect(m, dispatcher.replies, writer.answers)
+        wiring.connect(m, collector.replies, writer.results)
+        wiring.connect(m, dispatcher.ledger, ledger.write)
+        wiring.connect(m, writer.ledger, ledger.read)
+        wiring.connect(m, writer.parts, replies.parts)
         wiring.connect(m, replies.packet, sender.packet)
         wiring.connect(m, sender.bytes, wiring.flipped(self.tx))
         wiring.connect(m, dispatcher.store_write, store.write)
         wiring.connect(m, dispatcher.store_read, store.read)
-        wiring.connect(m, counters.bytes, dispatcher.counters)
-        wiring.connect(m, store.bytes, dispatcher.store_bytes)
+        wiring.connect(m, counters.bytes, writer.counters)
         wiring.connect(m, dispatcher.pending, collector.jobs)
         wiring.connect(m, dispatcher.bytes, feeder.bytes)
         wiring.connect(m, dispatcher.jobs, engine.jobs)
         wiring.connect(m, dispatcher.parameters, engine.parameters)
         wiring.connect(m, feeder.pixels, engine.pixels)
-        wiring.connect(m, engine.results, collector.results)
         m.d.comb += [
             receiver.restart.eq(self.line_break),
             window.finished.eq(replies.finished),
@@ -169,12 +176,22 @@ class Accelerator(wiring.Component):
             sender.discard.eq(replies.discard),
             dispatcher.store_crc.eq(store.crc),
             dispatcher.store_settled.eq(store.settled),
+            store.drain.eq(dispatcher.store_drain),
+            dispatcher.store_bytes.payload.eq(store.bytes.payload),
+            dispatcher.store_bytes.valid.eq(store.bytes.valid),
+            writer.store.payload.eq(store.bytes.payload),
+            writer.store.valid.eq(store.bytes.valid),
+            # Whoever of them does not read is not ready.
+            store.bytes.ready.eq(dispatcher.store_bytes.ready | writer.store.ready),
+            writer.engine.eq(engine.results.payload),
+            writer.abort.eq(dispatcher.abort),
+            collector.due.eq(engine.results.valid),
+            engine.results.ready.eq(collector.taken),
             dispatcher.busy.eq(engine.busy),
             engine.restart.eq(engine_reset),
             dispatcher.results_idle.eq(collector.idle),
             dispatcher.expired.eq(collector.expired),
-            counters.read.eq(dispatcher.counters_read),
-            collector.parameter_crc.eq(dispatcher.parameter_crc),
+            counters.read.eq(writer.counting),
             collector.abort.eq(dispatcher.abort),
             collector.stalled.eq(engine.stalled),
             counters.events.busy.eq(engine.busy),

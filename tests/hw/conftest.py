@@ -17,7 +17,7 @@ def pessimistic_memories(monkeypatch):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = Memory(shape=self.shape, depth=self.depth, init=[])
+        m.submodules.words = words = Memory(shape=self.shape, depth=self.depth, init=self.init)
         write, read = words.write_port(granularity=self.granularity), words.read_port(domain="comb")
         data = Signal(Shape.cast(self.shape).width, init=-1, reset_less=True)
         value = Signal.like(data)

@@ -166,6 +166,8 @@ def test_map_in_pieces(session):
     assert session.ask(Request.JOB, JOB.pack(0xDEADBEEF, 5)).payload == b""
     assert session.ask(Request.DATA, values[:7]).payload == b""
     assert session.ask(Request.DATA, values[7:8]).payload == b""
+    # Its number goes nowhere.
+    assert session.refused(Request.JOB, JOB.pack(0x12345678, 4)) == ErrorCode.JOB_OPEN
     reply = session.ask(Request.DATA, values[8:])
     result = RESULT.unpack(reply.payload)
     assert result["job"] == 0xDEADBEEF

@@ -2,18 +2,18 @@
 
 import pytest
 
-from adakern.device.packets import Record
+from adakern.device import packets
 from adakern_hw.link.dispatcher import Dispatcher
-from adakern_hw.top import identity
+from adakern_hw.link.writer import Record
 from adakern_sim.streams import Bench
 from adakern_spec import protocol
-from adakern_spec.network import SpnShape, folds_for_interval
+from adakern_spec.network import SpnShape
 from adakern_spec.protocol import Request, Status
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
 SHAPE = SpnShape((1, 1), height=3, max_length=20)
-JOB = Record(protocol.JOB_FIELDS)
+JOB = packets.Record(protocol.JOB_FIELDS)
 FLUSH = 60
 """Cycles that the collector takes to fail the jobs without a result: longer than the requests below."""
 
@@ -26,7 +26,7 @@ class Timeline:
     """
 
     def __init__(self, requests, delay):
-        dut = Dispatcher(SHAPE, identity(SHAPE, folds_for_interval(SHAPE, 9), 1), timeout=1000)
+        dut = Dispatcher(SHAPE, timeout=1000)
         bench = Bench(dut)
         begin = {}
         # Of bytes, jobs, pending results, requests, aborts.
@@ -49,15 +49,15 @@ class Timeline:
             await ctx.tick().repeat(20)
 
         async def collect(ctx):
-            for port in (dut.parts, dut.bytes, dut.jobs, dut.pending):
+            for port in (dut.replies, dut.bytes, dut.jobs, dut.pending):
                 ctx.set(port.ready, 1)
             while True:
                 expiry = begin.get(2, 1 << 16) + delay
                 ctx.set(dut.expired, bench.cycle == expiry)
                 ctx.set(dut.results_idle, not expiry - delay <= bench.cycle <= expiry + FLUSH)
-                _, _, part, replied, *passed = await ctx.tick().sample(
-                    dut.parts.payload,
-                    dut.parts.valid,
+                _, _, reply, replied, *passed = await ctx.tick().sample(
+                    dut.replies.payload,
+                    dut.replies.valid,
                     dut.bytes.valid,
                     dut.jobs.valid,
                     dut.pending.valid,
@@ -67,8 +67,9 @@ class Timeline:
                 for times, happens in zip(self.times, passed, strict=True):
                     if happens:
                         times.append(bench.cycle)
-                if replied and part["final"]:
-                    self.statuses[part["slot"]] = part["data"]
+                if replied:
+                    failed = reply["record"] == Record.ERROR
+                    self.statuses[reply["slot"]] = Status.ERROR if failed else Status.OK
 
         bench._simulator.add_testbench(collect, background=True)
         bench.add(send)

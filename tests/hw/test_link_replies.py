@@ -16,7 +16,7 @@ class Store:
     def __init__(self, script):
         self.dut = ReplyStore()
         self.bench = Bench(self.dut, deadline=20_000)
-        self.response_times = self.bench.times(self.dut.responses)
+        self.response_times = self.bench.times(self.dut.parts)
         self.packet_times = self.bench.times(self.dut.packet)
         self.packets = []
         self.partial = bytearray()
@@ -58,13 +58,13 @@ class Store:
         slot = sequence % protocol.WINDOW
         await self.pulse(ctx, self.dut.accepted, {"type": kind, "sequence": sequence, "slot": slot})
 
-    async def reply(self, ctx, sequence, payload, port=None):
+    async def reply(self, ctx, sequence, payload):
         slot = sequence % protocol.WINDOW
         parts = [
             {"slot": slot, "index": index, "data": byte, "final": 0} for index, byte in enumerate(payload)
         ]
         parts.append({"slot": slot, "index": len(payload), "data": Status.OK, "final": 1})
-        await self.bench.send(ctx, port or self.dut.responses, parts)
+        await self.bench.send(ctx, self.dut.parts, parts)
 
 
 def packet(sequence, payload=b"", status=Status.OK, kind=Request.PARAMETER_READ):
@@ -124,25 +124,6 @@ def test_reply_that_is_overtaken_while_it_is_read_out_is_never_mixed(wait):
         packet(3 + protocol.WINDOW, status=Status.BUSY),
     }
     assert store.packets[-1] == packet(3 + protocol.WINDOW, new)
-
-
-def test_result_goes_ahead_of_a_response():
-    """A response that waits must not hold up a result."""
-
-    async def script(store, ctx):
-        await store.accept(ctx, 1)
-        await store.accept(ctx, 2, Request.DATA)
-        ctx.set(store.dut.responses.valid, 1)
-        ctx.set(store.dut.responses.payload, {"slot": 1, "index": 0, "data": 9, "final": 0})
-        ctx.set(store.dut.results.valid, 1)
-        ctx.set(store.dut.results.payload, {"slot": 2, "index": 0, "data": 0, "final": 1})
-        assert ctx.get(store.dut.results.ready)
-        assert not ctx.get(store.dut.responses.ready)
-        await ctx.tick()
-        ctx.set(store.dut.results.valid, 0)
-        ctx.set(store.dut.responses.valid, 0)
-
-    assert Store(script).packets == [packet(2, kind=Request.DATA)]
 
 
 def test_new_epoch_forgets_what_was_to_be_sent():

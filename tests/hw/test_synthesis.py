@@ -17,13 +17,14 @@ from adakern_hw.blocks import serial as arithmetic
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
 from adakern_hw.blocks.window import MemoryWindow, RegisterWindow
 from adakern_hw.engines.spn import SpnEngine
-from adakern_hw.link import counters, dispatcher, framing, replies, results, store, uart
+from adakern_hw.link import counters, dispatcher, framing, ledger, replies, results, store, uart, writer
 from adakern_hw.link import window as request_window
 from adakern_hw.synthesis import COMMANDS, synthesise
 from adakern_hw.toolchain import ToolError
 from adakern_spec.network import ConvShape, Fold, SpnShape, folds_for_interval
 from adakern_spec.numbers import Format
 from adakern_spec.parameters import CHANNEL_FIELDS, block_size
+from adakern_spec.protocol import LINK
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("synthesis")]
 
@@ -67,11 +68,13 @@ BLOCKS = {
     "request window": (request_window.RequestWindow, 0, True),
     "reply store": (replies.ReplyStore, 0, True),
     "dispatcher": (
-        lambda: dispatcher.Dispatcher(SHAPE, top.identity(SHAPE, FOLDS, CLOCK), 1 << 20),
+        lambda: dispatcher.Dispatcher(SHAPE, 1 << 20),
         0,
         False,
     ),
     "result collector": (lambda: results.ResultCollector(1 << 20), 0, False),
+    "reply writer": (lambda: writer.ReplyWriter(LINK), 0, False),
+    "ledger": (lambda: ledger.make_ledger(top.identity(SHAPE, FOLDS, CLOCK)), 0, True),
     "parameter store": (lambda: store.ParameterStore(block_size(SHAPE)), 0, True),
     "counters": (counters.Counters, 0, False),
     "uart receiver": (lambda: uart.UartReceiver(CLOCK, BAUD), 0, False),
@@ -126,8 +129,7 @@ def test_products_from_logic_take_no_multiplier_and_what_they_say(signed_values)
 @pytest.mark.parametrize("family", COMMANDS)
 def test_size_of_a_map_takes_no_multiplier(family):
     shape = SpnShape((7, 2, 2), 13, max_length=4095)
-    identity = top.identity(shape, FOLDS, CLOCK)
-    result = synthesise(dispatcher.Dispatcher(shape, identity, 1 << 20), family)
+    result = synthesise(dispatcher.Dispatcher(shape, 1 << 20), family)
     assert result.cells["dsps"] == 0
 
 

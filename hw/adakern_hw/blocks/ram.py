@@ -34,23 +34,30 @@ class Ram(wiring.Component):
     granularity : int
         Bits of an unsigned word that are written together, each group with its bit of ``write.en``; by
         default all.
+    init : bytes
+        The first words, where they are to begin with something; a word is a byte then.
 
     Members
     -------
-    write : In(WritePort)
-    read : In(ReadPort)
+    As a memory's: its addresses are inputs.
+
+    write : Out(WritePort)
+    read : Out(ReadPort)
         Keeps its data while ``en`` is 0, which is 1 by default.
     """
 
-    def __init__(self, shape: ShapeLike, depth: int, granularity: int | None = None) -> None:
+    def __init__(
+        self, shape: ShapeLike, depth: int, granularity: int | None = None, init: bytes = b""
+    ) -> None:
         self.shape = shape
         self.depth = depth
         self.granularity = granularity
+        self.init = init
         bits = (depth - 1).bit_length()
         super().__init__(
             {
-                "write": In(WritePort.Signature(addr_width=bits, shape=shape, granularity=granularity)),
-                "read": In(ReadPort.Signature(addr_width=bits, shape=shape)),
+                "write": Out(WritePort.Signature(addr_width=bits, shape=shape, granularity=granularity)),
+                "read": Out(ReadPort.Signature(addr_width=bits, shape=shape)),
             }
         )
 
@@ -60,7 +67,9 @@ class Ram(wiring.Component):
         width = Shape.cast(self.shape).width
         if isinstance(platform, LatticeICE40Platform) and self.depth * min(width, ICE40_WIDTH) >= ICE40_BITS:
             attributes["ram_style"] = "block"
-        m.submodules.words = words = Memory(shape=self.shape, depth=self.depth, init=[], attrs=attributes)
+        m.submodules.words = words = Memory(
+            shape=self.shape, depth=self.depth, init=self.init, attrs=attributes
+        )
         write, read = words.write_port(granularity=self.granularity), words.read_port(domain="comb")
         # Yosys makes this register that of the block RAM.
         data = Signal(Shape.cast(self.shape), reset_less=True, attrs={UNINITIALISED: 1})

@@ -1,44 +1,32 @@
-"""The answer to the request in hand: which record goes into its reply, with which status."""
+"""The answer to the request in hand: what goes into its reply."""
 
 from amaranth import Module, Signal
 
-from adakern_spec import protocol
-from adakern_spec.protocol import ErrorCode, Field, Link, Status
+from adakern_spec.protocol import ErrorCode
 
-from .fields import RecordWriter
-
-RECORDS: dict[str, tuple[Field, ...]] = {
-    "empty": (),
-    "error": (Field("code", 1),),
-    "identity": protocol.IDENTITY_FIELDS,
-    "commit": protocol.PARAMETER_COMMIT_REPLY_FIELDS,
-}
-"""Payloads of replies that are a record."""
+from .writer import CODE, RECORD, Record
 
 
 class Answer:
-    """Registers of what the `Dispatcher` answers, and the `RecordWriter` that they go to.
+    """Registers of what the `Dispatcher` has the `ReplyWriter` write.
 
     The methods belong into a state of the dispatcher; they choose its next one.
 
     Attributes
     ----------
-    writer : RecordWriter of `RECORDS`
-    record, status : Signal
-        As in the writer's ``start``.
+    record : Signal
+        A Record.
     code : Signal
-        Of the record "error".
+        Of an error.
     """
 
-    def __init__(self, link: Link) -> None:
-        self.writer = RecordWriter(RECORDS, link)
-        self.code = Signal(8, reset_less=True)
-        self.record = Signal(range(len(RECORDS)), reset_less=True)
-        self.status = Signal(Status, reset_less=True)
+    def __init__(self) -> None:
+        self.record = Signal(RECORD, reset_less=True)
+        self.code = Signal(CODE, reset_less=True)
 
-    def respond(self, m: Module, name: str, outcome: Status = Status.OK) -> None:
-        """Answer with the record of this name."""
-        m.d.sync += [self.record.eq(self.writer.index(name)), self.status.eq(outcome)]
+    def respond(self, m: Module, record: Record) -> None:
+        """Answer with this."""
+        m.d.sync += self.record.eq(record)
         m.next = "RESPOND"
 
     def refuse(self, m: Module, reason: ErrorCode) -> None:

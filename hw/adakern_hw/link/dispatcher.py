@@ -1,19 +1,25 @@
 """Execution of requests, one after another (docs/protocol.md, "Requests")."""
 
-from amaranth import Module, Mux, Signal, unsigned
-from amaranth.lib import stream, wiring
+from amaranth import Cat, Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import WritePort
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
 from adakern_spec.network import SpnShape
 from adakern_spec.numbers import LENGTH_BITS
 from adakern_spec.parameters import block_size
-from adakern_spec.protocol import LINK, ErrorCode, Link, Request, Status, fields_size
+from adakern_spec.protocol import LINK, ErrorCode, Link, Request
 
 from .answer import Answer
 from .layouts import REPLY_LENGTH, Layouts
+from .ledger import CRC_PLACE, JOB_PLACE, JOB_SIZE, VALID_PLACE
 from .request import RequestInHand
 from .store import read_layout, write_layout
+from .writer import ADDRESS, CODE, ENTRY, RECORD, Record
+
+JOB_ADDRESS = unsigned((JOB_SIZE - 1).bit_length())
+"""Byte of a job number."""
 
 NOTHING = 0
 """A type that no request has."""
@@ -24,17 +30,17 @@ class _Registers:
 
     def __init__(self, shape: SpnShape) -> None:
         size = block_size(shape)
-        # The parameters in the engine.
+        # The engine has parameters.
         self.valid = Signal(reset_less=True)
-        self.loaded_crc = Signal(32, reset_less=True)
-        # The open job; ``left`` bytes of its map are to come, and the DATA in hand has more: ``overrun``.
+        # The open job; ``left`` bytes of its map are to come, and the DATA in hand has more: ``overrun``. The
+        # number of the next job goes into the ``entry`` of the ledger unless a job is open: ``blocked``.
         self.open_job = Signal()
-        self.job = Signal(32, reset_less=True)
+        self.entry = Signal(ENTRY)
+        self.blocked = Signal(reset_less=True)
         self.left = Signal(range(shape.map_bytes(shape.max_length) + 1), reset_less=True)
         self.overrun = Signal(reset_less=True)
-        # The place in the store, the place in the reply, and whether the engine is being loaded.
+        # The place in the store, and whether the engine is being loaded.
         self.address = Signal(write_layout(size)["address"].shape)
-        self.index = Signal(REPLY_LENGTH)
         self.loading = Signal()
         # A wait for the engine, its end by time-out, and what that end brings about.
         self.waits = Signal()
@@ -43,13 +49,13 @@ class _Registers:
 
 
 class Dispatcher(wiring.Component):
-    """Executes the requests of `RequestWindow` and replies to each, except to the DATA that completes
+    """Executes the requests of `RequestWindow` and has each answered, except the DATA that completes
     a map: its slot goes to `ResultCollector`.
 
     Everything that it waits for from the engine has ``timeout`` cycles to come; otherwise the reply is
     TIMEOUT, ``abort`` pulses (the engine resets, jobs without a result fail) and the open job is closed. No
     request is begun or executed until every job without a result has its answer.
-    The committed parameters' CRC and validity survive resets, as the engine's parameters do.
+    Whether there are committed parameters survives resets, as the engine's parameters and the ledger do.
 
     Latency: DATA goes on at a byte per cycle; from the last byte of one to the first of the next pass fewer
     cycles than the `PixelFeeder` bridges, so a stream of maps never starves the engine.
@@ -57,8 +63,6 @@ class Dispatcher(wiring.Component):
     Parameters
     ----------
     shape : SpnShape
-    identity : dict from name to value
-        IDENTITY_FIELDS but the last two, which are live.
     timeout : int
         Cycles.
     link : Link
@@ -67,56 +71,51 @@ class Dispatcher(wiring.Component):
     -------
     requests, data
         From `RequestWindow`.
-    parts : Out(stream of REPLY_PART)
-    store_write, store_read, store_bytes, store_crc, store_settled
-        To and from `ParameterStore`.
+    replies : Out(stream of {"record", "size", "code", "slot"})
+        To `ReplyWriter`.
+    ledger : In(WritePort)
+    store_write, store_read, store_bytes, store_crc, store_settled, store_drain
+        To and from `ParameterStore`; while a reply is written its bytes go to the writer.
     jobs : Out(stream of the length)
     bytes : Out(stream of 8 bits)
         Maps.
     parameters : Out(stream of 8 bits)
     busy : In(1)
         From the engine.
-    pending : Out(stream of PENDING)
+    pending : Out(stream of the slot)
     results_idle, expired : In(1)
         From `ResultCollector`.
-    counters_read, counters
-        To and from `Counters`.
-    parameter_crc : Out(32)
-        CRC of the parameters in the engine.
     abort : Out(1)
     store_reset : Out(1)
         The store is left in the middle of a read.
     """
 
-    def __init__(
-        self, shape: SpnShape, identity: dict[str, int | bytes], timeout: int, link: Link = LINK
-    ) -> None:
+    def __init__(self, shape: SpnShape, timeout: int, link: Link = LINK) -> None:
         self.shape = shape
         self.link = link
         layouts = Layouts(link)
-        self.identity = identity
+        reply = {"record": RECORD, "size": REPLY_LENGTH, "code": CODE, "slot": layouts.slot}
         self.timeout = timeout
         self.size = block_size(shape)
         super().__init__(
             {
                 "requests": In(stream.Signature(layouts.request)),
                 "data": In(stream.Signature(8)),
-                "parts": Out(stream.Signature(layouts.reply_part)),
+                "replies": Out(stream.Signature(data.StructLayout(reply))),
+                "ledger": In(WritePort.Signature(addr_width=ADDRESS.width, shape=8)),
                 "store_write": Out(stream.Signature(write_layout(self.size), always_ready=True)),
                 "store_read": Out(stream.Signature(read_layout(self.size))),
                 "store_bytes": In(stream.Signature(8)),
-                "store_crc": In(32),
+                "store_crc": In(8),
                 "store_settled": In(1),
+                "store_drain": Out(1),
                 "jobs": Out(stream.Signature(unsigned(LENGTH_BITS))),
                 "bytes": Out(stream.Signature(8)),
                 "parameters": Out(stream.Signature(8)),
                 "busy": In(1),
-                "pending": Out(stream.Signature(layouts.pending)),
+                "pending": Out(stream.Signature(layouts.slot)),
                 "results_idle": In(1),
                 "expired": In(1),
-                "counters_read": Out(1),
-                "counters": In(stream.Signature(8)),
-                "parameter_crc": Out(32),
                 "abort": Out(1),
                 "store_reset": Out(1),
             }
@@ -126,8 +125,7 @@ class Dispatcher(wiring.Component):
         m = Module()
         request = RequestInHand(self.shape, self.link)
         registers = _Registers(self.shape)
-        answer = Answer(self.link)
-        self._records(m, request, registers, answer)
+        answer = Answer()
         self._watch(m, registers)
         self._connect(m, request, registers, answer)
         with m.FSM():
@@ -135,31 +133,12 @@ class Dispatcher(wiring.Component):
             self._execute(m, request, registers, answer)
             self._open(m, request, registers, answer)
             self._write(m, request, registers, answer)
-            self._read(m, request, registers)
             self._commit(m, request, registers, answer)
             self._stream(m, request, registers, answer)
             self._reply(m, request, answer)
         with m.If(registers.abort):
             m.d.sync += [registers.aborting.eq(1), registers.open_job.eq(0), self.jobs.valid.eq(0)]
         return m
-
-    def _records(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
-        """The values of all records; `RecordWriter` reads them when it writes."""
-        m.submodules.writer = writer = answer.writer
-        m.d.comb += [
-            writer.start.payload.record.eq(answer.record),
-            writer.start.payload.status.eq(answer.status),
-            writer.start.payload.slot.eq(request.slot),
-            writer.values.error.code.eq(answer.code),
-            writer.values.commit.crc.eq(self.parameter_crc),
-            self.parameter_crc.eq(registers.loaded_crc),
-        ]
-        for field in protocol.IDENTITY_FIELDS:
-            live = {"parameter_crc": self.parameter_crc, "parameters_valid": registers.valid}
-            value = live[field.name] if field.name in live else self.identity[field.name]
-            if isinstance(value, bytes):
-                value = int.from_bytes(value, "little")
-            m.d.comb += writer.values.identity[field.name].eq(value)
 
     def _watch(self, m: Module, registers: _Registers) -> None:
         """Every wait for the engine runs against the timer."""
@@ -182,11 +161,13 @@ class Dispatcher(wiring.Component):
             self.store_read.payload.count.eq(Mux(reads, request.read.size, self.size)),
             self.bytes.payload.eq(self.data.payload),
             self.parameters.payload.eq(self.store_bytes.payload),
-            self.pending.payload.slot.eq(request.slot),
-            self.pending.payload.job.eq(registers.job),
-            self.parts.payload.eq(answer.writer.parts.payload),
-            self.parts.valid.eq(answer.writer.parts.valid),
-            answer.writer.parts.ready.eq(self.parts.ready),
+            self.pending.payload.eq(request.slot),
+            self.replies.payload.record.eq(answer.record),
+            self.replies.payload.size.eq(request.read.size),
+            self.replies.payload.code.eq(answer.code),
+            self.replies.payload.slot.eq(request.slot),
+            self.ledger.addr.eq(JOB_PLACE + Cat((-request.needed)[: JOB_ADDRESS.width], registers.entry)),
+            self.ledger.data.eq(self.data.payload),
         ]
         with m.If(self.jobs.ready):
             m.d.sync += self.jobs.valid.eq(0)
@@ -197,12 +178,15 @@ class Dispatcher(wiring.Component):
         """Take a request and its arguments."""
         with m.State("IDLE"):
             m.d.comb += self.requests.ready.eq(~registers.aborting)
-            m.d.sync += [registers.index.eq(0), registers.loading.eq(0)]
+            m.d.sync += registers.loading.eq(0)
             request.take(m, self.requests.payload)
             with m.If(self.requests.valid & ~registers.aborting):
                 m.next = "CHECK"
         with m.State("CHECK"):
-            m.d.sync += registers.overrun.eq(request.remaining > registers.left)
+            m.d.sync += [
+                registers.overrun.eq(request.remaining > registers.left),
+                registers.blocked.eq(registers.open_job),
+            ]
             with m.If(~request.known):
                 answer.refuse(m, ErrorCode.UNKNOWN_TYPE)
             with m.Elif(~request.fits):
@@ -215,6 +199,8 @@ class Dispatcher(wiring.Component):
             m.d.comb += self.data.ready.eq(1)
             with m.If(self.data.valid):
                 request.shift(m, self.data.payload)
+                numbers = (request.kind == Request.JOB) & (request.needed > JOB_SIZE)
+                m.d.comb += self.ledger.en.eq(numbers & ~registers.blocked)
                 with m.If(request.needed == 1):
                     m.next = "RANGE"
         with m.State("RANGE"):
@@ -227,10 +213,9 @@ class Dispatcher(wiring.Component):
         aborted = registers.abort | registers.aborting
         with m.State("EXECUTE"), m.Switch(Mux(aborted, NOTHING, request.kind)):
             with m.Case(Request.IDENTITY):
-                answer.respond(m, "identity")
-            with m.Case(Request.COUNTERS), m.If(answer.writer.start.ready):
-                # The reply before this one goes first.
-                m.next = "COUNT"
+                answer.respond(m, Record.IDENTITY)
+            with m.Case(Request.COUNTERS):
+                answer.respond(m, Record.COUNTERS)
             with m.Case(Request.PARAMETER_WRITE):
                 with m.If(request.beyond):
                     answer.refuse(m, ErrorCode.BAD_ADDRESS)
@@ -242,17 +227,16 @@ class Dispatcher(wiring.Component):
                 with m.Elif(request.beyond):
                     answer.refuse(m, ErrorCode.BAD_ADDRESS)
                 with m.Else():
-                    # The reply before this one goes first.
-                    m.d.comb += self.store_read.valid.eq(answer.writer.start.ready)
-                    with m.If(self.store_read.valid & self.store_read.ready):
-                        m.next = "READ"
+                    m.d.comb += self.store_read.valid.eq(1)
+                    with m.If(self.store_read.ready):
+                        answer.respond(m, Record.READ)
             with m.Case(Request.PARAMETER_COMMIT):
                 with m.If(registers.open_job):
                     answer.refuse(m, ErrorCode.JOB_OPEN)
                 with m.Else():
                     m.next = "SETTLE"
             with m.Case(Request.JOB):
-                with m.If(registers.open_job):
+                with m.If(registers.blocked):
                     answer.refuse(m, ErrorCode.JOB_OPEN)
                 with m.Elif(~registers.valid):
                     answer.refuse(m, ErrorCode.NO_PARAMETERS)
@@ -278,12 +262,11 @@ class Dispatcher(wiring.Component):
             with m.Elif(~self.jobs.valid):
                 m.d.sync += [
                     registers.open_job.eq(1),
-                    registers.job.eq(request.job.job),
                     registers.left.eq(request.map_bytes),
-                    self.jobs.payload.eq(request.job.length),
+                    self.jobs.payload.eq(request.length),
                     self.jobs.valid.eq(1),
                 ]
-                answer.respond(m, "empty")
+                answer.respond(m, Record.EMPTY)
 
     def _write(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
         """PARAMETER_WRITE: the payload goes into the store."""
@@ -292,36 +275,13 @@ class Dispatcher(wiring.Component):
             with m.If(self.data.valid):
                 m.d.sync += registers.address.eq(registers.address + 1)
             with m.If((request.remaining == 0) | (self.data.valid & (request.remaining == 1))):
-                answer.respond(m, "empty")
-
-    def _read(self, m: Module, request: RequestInHand, registers: _Registers) -> None:
-        """PARAMETER_READ, COUNTERS: bytes of the store or the counters are the reply."""
-        index = registers.index
-        counters = fields_size(protocol.COUNTER_FIELDS)
-        for state, source, size in (
-            ("READ", self.store_bytes, request.read.size),
-            ("COUNT", self.counters, counters),
-        ):
-            with m.State(state):
-                end = index == size
-                m.d.comb += [
-                    self.parts.payload.slot.eq(request.slot),
-                    self.parts.payload.index.eq(index),
-                    self.parts.payload.data.eq(Mux(end, Status.OK, source.payload)),
-                    self.parts.payload.final.eq(end),
-                    self.parts.valid.eq(end | source.valid),
-                    source.ready.eq(~end & self.parts.ready),
-                    self.counters_read.eq((state == "COUNT") & ~end),
-                ]
-                with m.If(self.parts.valid & self.parts.ready):
-                    m.d.sync += index.eq(index + 1)
-                    with m.If(end):
-                        m.next = "IDLE"
+                answer.respond(m, Record.EMPTY)
 
     def _commit(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
         """PARAMETER_COMMIT: once the engine is idle, check the store's content and load it."""
-        waits, loading = registers.waits, registers.loading
+        waits, loading, ledger = registers.waits, registers.loading, self.ledger
         count = Signal.like(self.store_read.payload.count)
+        digit, differs = Signal(range(protocol.CRC_SIZE)), Signal()
         with m.State("SETTLE"):
             m.d.comb += waits.eq(1)
             with m.If(registers.abort):
@@ -348,15 +308,28 @@ class Dispatcher(wiring.Component):
                 with m.If(count == 1):
                     m.next = "COMPARE"
         with m.State("COMPARE"), m.If(self.store_settled):
-            with m.If(self.store_crc != request.commit.crc):
+            # Byte by byte, least significant first; those of the store are noted as the engine's.
+            m.d.comb += [
+                self.store_drain.eq(1),
+                ledger.addr.eq(CRC_PLACE + digit),
+                ledger.data.eq(self.store_crc),
+                ledger.en.eq(loading),
+            ]
+            m.d.sync += [digit.eq(digit + 1), differs.eq(differs | (self.store_crc != request.digit))]
+            request.shift(m, request.digit)
+            with m.If(digit == protocol.CRC_SIZE - 1):
+                m.next = "JUDGE"
+        with m.State("JUDGE"):
+            m.d.comb += [ledger.addr.eq(VALID_PLACE), ledger.data.eq(loading), ledger.en.eq(~differs)]
+            m.d.sync += differs.eq(0)
+            with m.If(differs):
                 answer.refuse(m, ErrorCode.BAD_DIGEST)
-            with m.Elif(~loading):
-                # From here on the engine holds neither the old parameters nor the new.
-                m.d.sync += [loading.eq(1), registers.valid.eq(0)]
-                m.next = "FETCH"
             with m.Else():
-                m.d.sync += [registers.valid.eq(1), registers.loaded_crc.eq(self.store_crc)]
-                answer.respond(m, "commit")
+                # Once the engine is being loaded it holds neither the old parameters nor the new.
+                m.d.sync += [loading.eq(1), registers.valid.eq(loading)]
+                m.next = "FETCH"
+                with m.If(loading):
+                    answer.respond(m, Record.COMMIT)
 
     def _stream(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
         """DATA: the payload goes to the engine; behind a map's last byte, the slot to the collector."""
@@ -376,26 +349,20 @@ class Dispatcher(wiring.Component):
                         m.d.sync += registers.open_job.eq(0)
                         m.next = "PEND"
                     with m.Else():
-                        answer.respond(m, "empty")
+                        answer.respond(m, Record.EMPTY)
         with m.State("PEND"):
             m.d.comb += self.pending.valid.eq(1)
             with m.If(self.pending.ready):
+                m.d.sync += registers.entry.eq(registers.entry + 1)
                 m.next = "IDLE"
 
     def _reply(self, m: Module, request: RequestInHand, answer: Answer) -> None:
-        """Discard what is left of a refused request, then hand the record to the `RecordWriter`."""
-        start = answer.writer.start
+        """Discard what is left of a refused request, then have the answer written."""
         with m.State("DRAIN"):
             m.d.comb += self.data.ready.eq(1)
             with m.If(request.remaining == 0):
-                answer.respond(m, "error", Status.ERROR)
+                answer.respond(m, Record.ERROR)
         with m.State("RESPOND"):
-            m.d.comb += start.valid.eq(1)
-            with m.If(start.ready):
-                m.next = "RECORD"
-                with m.If(answer.record == answer.writer.index("empty")):
-                    m.next = "IDLE"
-        with m.State("RECORD"):
-            # What the record says holds when this request executes, not the next.
-            with m.If(start.ready):
+            m.d.comb += self.replies.valid.eq(1)
+            with m.If(self.replies.ready):
                 m.next = "IDLE"

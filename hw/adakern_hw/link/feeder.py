@@ -28,7 +28,7 @@ class PixelFeeder(wiring.Component):
     pixels : Out(stream of in_channels activations)
     """
 
-    DEPTH = 32
+    DEPTH = 64
 
     def __init__(self, stage: ConvShape) -> None:
         self.channels = stage.in_channels

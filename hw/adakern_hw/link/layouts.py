@@ -49,8 +49,6 @@ class Layouts:
     reply_part
         A byte of a reply's payload at ``index``; ``final`` instead: the reply is complete, ``index`` is
         its payload's length and ``data`` its status.
-    pending
-        A job whose map is complete: the request to answer with its result.
     """
 
     def __init__(self, link: Link) -> None:
@@ -63,4 +61,3 @@ class Layouts:
         self.reply_part = data.StructLayout(
             {"slot": self.slot, "index": REPLY_LENGTH, "data": unsigned(8), "final": unsigned(1)}
         )
-        self.pending = data.StructLayout({"slot": self.slot, "job": unsigned(32)})

@@ -17,9 +17,6 @@ class ReplyStore(wiring.Component):
     A repeated request that has no reply yet is answered BUSY. If a slot is taken by a new request
     while its old reply is being read out, that reply is discarded: its bytes may change under way.
 
-    Two sources of reply parts, ``results`` first: a result must never wait for the execution of a
-    request, which may itself wait for the engine to give its result.
-
     Latency: a packet's first byte 4 cycles after its reply is complete, header bytes every cycle,
     payload bytes every third: a block RAM is slow enough to need a register behind it.
 
@@ -31,8 +28,7 @@ class ReplyStore(wiring.Component):
     -------
     accepted, repeated, synchronised, restart, epoch
         From `RequestWindow`.
-    results : In(stream of REPLY_PART)
-    responses : In(stream of REPLY_PART)
+    parts : In(stream of REPLY_PART, always ready)
     finished : Out(WINDOW)
         Slots whose reply is complete.
     packet : Out(stream of PACKET_BYTE)
@@ -50,8 +46,7 @@ class ReplyStore(wiring.Component):
                 "synchronised": In(1),
                 "restart": In(1),
                 "epoch": In(EPOCH),
-                "results": In(stream.Signature(self.layouts.reply_part)),
-                "responses": In(stream.Signature(self.layouts.reply_part)),
+                "parts": In(stream.Signature(self.layouts.reply_part, always_ready=True)),
                 "finished": Out(link.window),
                 "packet": Out(stream.Signature(PACKET_BYTE)),
                 "discard": Out(1),
@@ -72,15 +67,9 @@ class ReplyStore(wiring.Component):
         index_bits = (protocol.REPLY_PAYLOAD_MAX - 1).bit_length()
 
         # Collect.
-        part = Signal(self.layouts.reply_part)
-        arrives = self.results.valid | self.responses.valid
+        part, arrives = self.parts.payload, self.parts.valid
         completes = arrives & part.final
         m.d.comb += [
-            part.eq(
-                Mux(self.results.valid, self.results.payload.as_value(), self.responses.payload.as_value())
-            ),
-            self.results.ready.eq(1),
-            self.responses.ready.eq(~self.results.valid),
             write.en.eq(arrives & ~part.final),
             write.addr.eq(Cat(part.index[:index_bits], part.slot)),
             write.data.eq(part.data),

@@ -24,6 +24,8 @@ ARGUMENTS: dict[Request, tuple[tuple[Field, ...], bool]] = {
 """Fields at the start of each payload, and whether more bytes follow."""
 
 ARGUMENT_BYTES = max(protocol.fields_size(fields) for fields, _ in ARGUMENTS.values())
+KEPT_BYTES = protocol.fields_size(protocol.PARAMETER_READ_FIELDS)
+"""Of the longest arguments that stay; a job's number, ahead of its length, goes to the ledger."""
 
 
 class RequestInHand:
@@ -42,7 +44,11 @@ class RequestInHand:
         The type exists; the payload's length is one that it may have.
     needed : Signal
         Bytes of the arguments that have not been taken.
-    write, read, commit, job : View of the arguments as those of one type
+    write, read : View of the arguments as those of one type
+    length : Value
+        Of a job.
+    digit : Value
+        The least significant byte of a commit's CRC; `shift` it in again for the next.
     beyond : Signal
         Of a parameter access: it ends behind the block of parameters.
     bad_job : Signal
@@ -61,11 +67,11 @@ class RequestInHand:
         self.known = Signal()
         self.fits = Signal()
         # Arguments shift in from the top, so those of n bytes end up in the top n bytes.
-        self.arguments = Signal(8 * ARGUMENT_BYTES, reset_less=True)
+        self.arguments = Signal(8 * KEPT_BYTES, reset_less=True)
         self.write = self._view(Request.PARAMETER_WRITE)
         self.read = self._view(Request.PARAMETER_READ)
-        self.commit = self._view(Request.PARAMETER_COMMIT)
-        self.job = self._view(Request.JOB)
+        self.length = self.arguments[-8 * protocol.JOB_FIELDS[1].size :]
+        self.digit = self.arguments[-8 * protocol.CRC_SIZE :][:8]
         self.beyond = Signal(reset_less=True)
         self.bad_job = Signal(reset_less=True)
         self.map_bytes = Signal(range(shape.map_bytes(shape.max_length) + 1), reset_less=True)
@@ -103,8 +109,8 @@ class RequestInHand:
                     self._reaches_beyond(self.write.address, self.remaining),
                 )
             ),
-            self.bad_job.eq((self.job.length == 0) | (self.job.length > self.shape.max_length)),
-            self.map_bytes.eq(times(self.job.length[:LENGTH_BITS], self.shape.map_bytes(1))),
+            self.bad_job.eq((self.length == 0) | (self.length > self.shape.max_length)),
+            self.map_bytes.eq(times(self.length[:LENGTH_BITS], self.shape.map_bytes(1))),
         ]
 
     def _reaches_beyond(self, first, size):

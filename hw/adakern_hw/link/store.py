@@ -42,9 +42,12 @@ class ParameterStore(wiring.Component):
     write : In(stream of {"address", "data"}, always ready)
     read : In(stream of {"address", "count"})
     bytes : Out(stream of 8 bits)
-    crc : Out(32)
+    crc : Out(8)
+        Its first byte; with every ``drain`` the next.
     settled : Out(1)
         ``crc`` covers all bytes taken.
+    drain : In(1)
+        Only while ``settled``, and not during a read.
     """
 
     def __init__(self, size: int, crc_bits: int = BYTE_BITS) -> None:
@@ -55,7 +58,8 @@ class ParameterStore(wiring.Component):
                 "write": In(stream.Signature(write_layout(size), always_ready=True)),
                 "read": In(stream.Signature(read_layout(size))),
                 "bytes": Out(stream.Signature(8)),
-                "crc": Out(32),
+                "crc": Out(8),
+                "drain": In(1),
                 "settled": Out(1),
             }
         )
@@ -83,8 +87,9 @@ class ParameterStore(wiring.Component):
             read.en.eq(advance),
             crc.start.eq(self.read.valid & self.read.ready),
             crc.data.eq(self.bytes.payload),
-            crc.valid.eq(taken),
-            self.crc.eq(crc.value),
+            crc.valid.eq(taken | self.drain),
+            crc.drain.eq(self.drain),
+            self.crc.eq(crc.value[:8]),
             self.settled.eq(crc.ready),
         ]
         with m.If(advance):
