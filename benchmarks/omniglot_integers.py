@@ -1,0 +1,157 @@
+"""Omniglot in integers: the learners of benchmarks/omniglot.py, quantised, on the same test episodes.
+
+    python benchmarks/omniglot_integers.py --data FILE.npz [--work DIR] [--seed 0] [--out FILE.json]
+
+Adaptation itself runs on the host in float, as with a deployed device; the result is rounded and the
+queries run in exact integers. Where r, s or the classifier alone adapt, one artifact serves all episodes and
+each sends its update; where every parameter adapts, each episode's network is quantised anew. Formats
+come from training images, and for an update from networks adapted to training episodes.
+
+With ``--gateware N`` the first N episodes of the variants that send updates run on the Verilated gateware
+as well, whose answers must be the integers, every bit.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omniglot import QUERIES, TEST_QUERIES, TEST_SEED, WAYS, split
+from torch import Tensor
+
+import adakern
+from adakern.adaptation import adapt
+from adakern.artifact import Artifact, quantise_maps
+from adakern.cli.meta import kernel_update
+from adakern.data.images import ImageSet
+from adakern.device.base import Device
+from adakern.files import write_atomically
+from adakern.models import AkmNetwork
+from adakern.quantize import Calibration, quantise
+from adakern.reference.akm import AkmReference
+from adakern.training.episodes import Episodes, EpisodeSampler, EpisodeShape
+from adakern.training.maml import MetaLearner
+
+CALIBRATION_TASKS = 16
+CALIBRATION_SEED = 500
+EACH_TIME = 96
+"""Training images that a network which is quantised anew in each episode is calibrated on."""
+
+MULTIPLIERS = 144
+
+
+def calibration(images: Tensor) -> Calibration:
+    return Calibration(images, torch.full((len(images),), images.shape[3]))
+
+
+class Integers:
+    """A learner in integers: for each task an artifact of its adapted network."""
+
+    def __init__(self, learner: MetaLearner, training: ImageSet, shots: int) -> None:
+        self.learner = learner
+        shape = EpisodeShape(WAYS, shots, QUERIES)
+        tasks = EpisodeSampler(training, shape).sample(CALIBRATION_TASKS, (CALIBRATION_SEED,))
+        self.images = torch.cat([tasks.support.flatten(0, 1), tasks.query.flatten(0, 1)])
+        self.updates = learner.loop.scope != "all"
+        if self.updates:
+            adapted = [learner.adapt(support, tasks.support_labels) for support in tasks.support]
+            # The classifier of a learner that adapts it is zero: that of an adapted network has a scale.
+            start = adapted[0] if learner.loop.adapts_head else learner.network
+            self.base = quantise(start, calibration(self.images), adapted=adapted, clip_sigma=True)
+
+    def adapted(self, network: AkmNetwork) -> Artifact:
+        """The artifact of a network that the learner adapted."""
+        if not self.updates:
+            return quantise(network, calibration(self.images[:EACH_TIME]), clip_sigma=True)
+        update = kernel_update(network, self.learner.loop.adapts_head, ())
+        return adapt(self.base, update, clip_sigma=True)
+
+
+def right(logits: np.ndarray, labels: Tensor) -> float:
+    return float((logits.argmax(axis=1) == labels.numpy()).mean())
+
+
+def measure(
+    learner: MetaLearner, images: dict[str, ImageSet], shots: int, episodes: int, gateware: int
+) -> dict[str, Any]:
+    """Shares of right answers of float network and integers over the same episodes."""
+    integers = Integers(learner, images["training"], shots)
+    sampler = EpisodeSampler(images["test"], EpisodeShape(WAYS, shots, TEST_QUERIES))
+    tasks = sampler.sample(episodes, (TEST_SEED,))
+    gateware = gateware if integers.updates else 0
+    device = adakern.open(f"verilator:?multipliers={MULTIPLIERS}", integers.base) if gateware else None
+    try:
+        rows = [
+            episode(learner, integers, tasks, index, device if index < gateware else None)
+            for index in range(episodes)
+        ]
+    finally:
+        if device is not None:
+            device.close()
+    exact, rounded, same = (np.array(column) for column in zip(*rows, strict=True))
+    difference = rounded - exact
+    return {
+        "shots": shots,
+        "episodes": episodes,
+        "float": float(exact.mean()),
+        "integers": float(rounded.mean()),
+        "difference": float(difference.mean()),
+        "difference95": float(1.96 * difference.std(ddof=1) / len(rows) ** 0.5),
+        "gateware_episodes": gateware,
+        "gateware_images": gateware * WAYS * TEST_QUERIES,
+        "gateware_equal": int(same[:gateware].sum()),
+        "gateware": float(rounded[:gateware].mean()) if gateware else None,
+    }
+
+
+def episode(
+    learner: MetaLearner, integers: Integers, tasks: Episodes, index: int, device: Device | None
+) -> tuple[float, float, int]:
+    """Shares of right answers in float and in integers; the device's answers that equal the integers."""
+    network = learner.adapt(tasks.support[index], tasks.support_labels)
+    with torch.no_grad():
+        exact = network(tasks.query[index]).numpy()
+    artifact = integers.adapted(network)
+    maps = quantise_maps(tasks.query[index].numpy(), artifact.input_format)
+    logits = AkmReference(artifact.parameters).run(list(maps)).logits
+    same = 0
+    if device is not None:
+        device.update(artifact.parameters)
+        answers = device.predict(maps, np.full(len(maps), maps.shape[3])).logits
+        same = int((answers == logits).all(axis=1).sum())
+        assert same == len(maps), "the gateware's answers are not the reference's"
+    return right(exact, tasks.query_labels), right(logits, tasks.query_labels), same
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="omniglot .npz, 28×28")
+    parser.add_argument("--trained", type=Path, default=Path("benchmarks/results/omniglot.json"))
+    parser.add_argument("--work", type=Path, default=Path("build/omniglot"), help="that of omniglot.py")
+    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--gateware", type=int, default=5, help="episodes on the Verilated gateware")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the learners")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/omniglot_integers.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    images = split(arguments.data)
+    report: dict[str, Any] = {
+        "command": f"python benchmarks/omniglot_integers.py --data FILE.npz --episodes {arguments.episodes}",
+        "multipliers": MULTIPLIERS,
+        "rows": [],
+    }
+    for trained in json.loads(arguments.trained.read_text())["rows"]:
+        if trained["seed"] != arguments.seed:
+            continue
+        learner = MetaLearner.load(arguments.work / trained["learner"] / "learner.safetensors")
+        measured = measure(learner, images, trained["shots"], arguments.episodes, arguments.gateware)
+        report["rows"].append({"variant": trained["variant"], "seed": arguments.seed} | measured)
+        print(json.dumps(report["rows"][-1]), flush=True)
+        text = json.dumps(report, indent=1) + "\n"
+        write_atomically(arguments.out, lambda path, text=text: path.write_text(text))
+
+
+if __name__ == "__main__":
+    main()
