@@ -102,6 +102,65 @@ class _Packer(wiring.Component):
         return m
 
 
+class WordStore(wiring.Component):
+    """Memory of words that come piece by piece and go straight to their places, read ``lanes`` at a time.
+
+    Parameters
+    ----------
+    pieces : int
+        Of a word, one byte in the stream each.
+    words : int
+        A multiple of ``lanes``.
+    lanes : int
+    bits : int
+        Of a byte that are kept.
+
+    Members
+    -------
+    bytes : In(byte stream)
+        Always ready.
+    address : In
+    words : Out(pieces * bits).array(lanes)
+        Words ``address * lanes`` and following, one cycle later; the first piece in the low bits.
+    """
+
+    def __init__(self, pieces: int, words: int, lanes: int = 1, bits: int = 8) -> None:
+        self.pieces = pieces
+        self.depth = words // lanes
+        self.lanes = lanes
+        self.bits = bits
+        super().__init__(
+            {
+                "bytes": In(BYTES),
+                "address": In(range(self.depth)),
+                "words": Out(pieces * bits).array(lanes),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        place = Signal(range(self.depth))
+        lane, piece = Signal(self.lanes, init=1), Signal(self.pieces, init=1)
+        m.d.comb += self.bytes.ready.eq(1)
+        with m.If(self.bytes.valid):
+            m.d.sync += piece.eq(piece.rotate_left(1))
+            with m.If(piece[-1]):
+                m.d.sync += lane.eq(lane.rotate_left(1))
+                with m.If(lane[-1]):
+                    m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
+        for index, word in enumerate(self.words):
+            memory = Ram(unsigned(len(word)), self.depth, granularity=self.bits)
+            m.submodules[f"memory_{index}"] = memory
+            m.d.comb += [
+                memory.write.addr.eq(place),
+                memory.write.data.eq(self.bytes.payload[: self.bits].replicate(self.pieces)),
+                memory.write.en.eq(Mux(self.bytes.valid & lane[index], piece, 0)),
+                memory.read.addr.eq(self.address),
+                word.eq(memory.read.data),
+            ]
+        return m
+
+
 class RecordStore(wiring.Component):
     """Memory of equal records, read ``lanes`` at a time.
 
@@ -123,90 +182,26 @@ class RecordStore(wiring.Component):
     def __init__(self, fields: Sequence[Field], records: int, lanes: int = 1) -> None:
         self.fields = tuple(fields)
         self.lanes = lanes
-        self.depth = records // lanes
-        self.layout = record_layout(self.fields)
+        self.store = WordStore(record_size(self.fields), records, lanes)
+        self.depth = self.store.depth
         super().__init__(
             {
                 "bytes": In(BYTES),
                 "address": In(range(self.depth)),
-                "records": Out(self.layout).array(lanes),
+                "records": Out(record_layout(self.fields)).array(lanes),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.packer = packer = _Packer(record_size(self.fields))
-        wiring.connect(m, wiring.flipped(self.bytes), packer.bytes)
-        record = Signal(self.layout)
-        offset = 0
-        for field in self.fields:
-            m.d.comb += record[field.name].eq(packer.word[offset : offset + field.bits])
-            offset += 8 * field.size
-
-        address = Signal(range(self.depth))
-        lane = Signal(self.lanes, init=1)
-        with m.If(packer.valid):
-            m.d.sync += lane.eq(lane.rotate_left(1))
-            with m.If(lane[-1]):
-                m.d.sync += address.eq(Mux(address == self.depth - 1, 0, address + 1))
-        for index in range(self.lanes):
-            m.submodules[f"memory_{index}"] = memory = Ram(self.layout, self.depth)
-            write, read = memory.write, memory.read
-            m.d.comb += [
-                write.addr.eq(address),
-                write.data.eq(record),
-                write.en.eq(packer.valid & lane[index]),
-                read.addr.eq(self.address),
-                self.records[index].eq(read.data),
-            ]
-        return m
-
-
-class WordStore(wiring.Component):
-    """Memory of words that come piece by piece and go straight to their places.
-
-    Parameters
-    ----------
-    pieces : int
-        Of a word, one byte in the stream each.
-    depth : int
-    bits : int
-        Of a byte that are kept.
-
-    Members
-    -------
-    bytes : In(byte stream)
-        Always ready.
-    address : In
-    word : Out(pieces * bits)
-        One cycle later, the first piece in the low bits.
-    """
-
-    def __init__(self, pieces: int, depth: int, bits: int = 8) -> None:
-        self.pieces = pieces
-        self.depth = depth
-        self.bits = bits
-        super().__init__(
-            {"bytes": In(BYTES), "address": In(range(self.depth)), "word": Out(self.pieces * self.bits)}
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.memory = memory = Ram(unsigned(len(self.word)), self.depth, granularity=self.bits)
-        place = Signal(range(self.depth))
-        piece = Signal(self.pieces, init=1)
-        m.d.comb += [
-            self.bytes.ready.eq(1),
-            memory.write.addr.eq(place),
-            memory.write.data.eq(self.bytes.payload[: self.bits].replicate(self.pieces)),
-            memory.write.en.eq(Mux(self.bytes.valid, piece, 0)),
-            memory.read.addr.eq(self.address),
-            self.word.eq(memory.read.data),
-        ]
-        with m.If(self.bytes.valid):
-            m.d.sync += piece.eq(piece.rotate_left(1))
-            with m.If(piece[-1]):
-                m.d.sync += place.eq(Mux(place == self.depth - 1, 0, place + 1))
+        m.submodules.store = self.store
+        wiring.connect(m, wiring.flipped(self.bytes), self.store.bytes)
+        m.d.comb += self.store.address.eq(self.address)
+        for record, word in zip(self.records, self.store.words, strict=True):
+            offset = 0
+            for field in self.fields:
+                m.d.comb += record[field.name].eq(word[offset : offset + field.bits])
+                offset += 8 * field.size
         return m
 
 

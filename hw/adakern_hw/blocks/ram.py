@@ -14,7 +14,7 @@ from .hints import UNINITIALISED
 ICE40_WIDTH = 16
 """Bits of the widest word of an iCE40's block RAM."""
 
-ICE40_BITS = 64
+ICE40_BITS = 32
 """From here on a block RAM of the iCE40, which has no smaller memory, is worth its place."""
 
 

@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from adakern_spec.network import Fold, SpnShape
 from adakern_spec.numbers import ACCUMULATOR, ACTIVATION_BITS
-from adakern_spec.parameters import CHANNEL_FIELDS, record_size
+from adakern_spec.parameters import CHANNEL_FIELDS
 
 from ..fixed import shape_of
 from .multiplier import AdderTree, MultiplierRow
-from .parameters import BYTES, WordStore, record_layout
+from .parameters import BYTES, RecordStore, WordStore
 from .rounding import SerialRequantise
 
 STEP = data.StructLayout({"valid": 1, "first": 1, "last": 1})
@@ -65,20 +65,18 @@ class TurnArray(wiring.Component):
         first = stages[0]
         steps = sum(stage.out_channels * self.fold.steps(stage) for stage in stages)
         count = sum(stage.out_channels for stage in stages)
-        m.submodules.weights = weights = WordStore(simd, steps, first.weight_bits)
-        m.submodules.channels = channels = WordStore(record_size(CHANNEL_FIELDS), count)
+        m.submodules.weights = weights = WordStore(simd, steps, bits=first.weight_bits)
+        m.submodules.channels = channels = RecordStore(CHANNEL_FIELDS, count)
         wiring.connect(m, wiring.flipped(self.weights), weights.bytes)
         wiring.connect(m, wiring.flipped(self.channels), channels.bytes)
-        record = data.View(
-            record_layout(CHANNEL_FIELDS), channels.word[: sum(f.bits for f in CHANNEL_FIELDS)]
-        )
+        record = channels.records[0]
 
         m.submodules.row = row = self.multiplier(
             simd, 1, shape_of(first.input_format), shape_of(first.weight_format)
         )
         m.submodules.tree = tree = AdderTree(simd, row.product)
         m.submodules.requantise = requantise = SerialRequantise(self.format)
-        m.d.comb += [Value.cast(row.a[0]).eq(self.lanes), row.b.as_value().eq(weights.word)]
+        m.d.comb += [Value.cast(row.a[0]).eq(self.lanes), row.b.as_value().eq(weights.words[0])]
         m.d.comb += [term.eq(product) for term, product in zip(tree.terms, row.products[0], strict=True)]
 
         # How far behind its step a sum is: memory, product, adder tree.
