@@ -11,11 +11,8 @@ from adakern_spec.cycles import FIFO_LATENCY
 
 from .hints import UNINITIALISED
 
-ICE40_WIDTH = 16
-"""Bits of the widest word of an iCE40's block RAM."""
-
-ICE40_BITS = 32
-"""From here on a block RAM of the iCE40, which has no smaller memory, is worth its place."""
+ICE40_BITS = 64
+"""From here on block RAM of the iCE40, which has no smaller memory, is worth its place."""
 
 
 class Ram(wiring.Component):
@@ -65,7 +62,7 @@ class Ram(wiring.Component):
         m = Module()
         attributes: dict[str, int | str] = {"no_rw_check": 1}
         width = Shape.cast(self.shape).width
-        if isinstance(platform, LatticeICE40Platform) and self.depth * min(width, ICE40_WIDTH) >= ICE40_BITS:
+        if isinstance(platform, LatticeICE40Platform) and self.depth * width >= ICE40_BITS:
             attributes["ram_style"] = "block"
         m.submodules.words = words = Memory(
             shape=self.shape, depth=self.depth, init=self.init, attrs=attributes
