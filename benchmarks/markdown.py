@@ -19,3 +19,9 @@ def number(value: Any, form: str = ",") -> str:
 def share(value: float | None) -> str:
     """A percentage, or nothing where there is none."""
     return "" if value is None else f"{value:.1%}"
+
+
+def spread(figure: dict[str, Any], form: str = ".4f") -> str:
+    """A mean, with the half width of its 95% interval where there is one."""
+    half = figure["interval95"]
+    return f"{figure['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")

@@ -1,8 +1,8 @@
-"""Write docs/benchmarks.md from benchmarks/results/*.json.
+"""Write docs/benchmarks.md and docs/experiments.md from benchmarks/results/*.json.
 
     python benchmarks/report.py
 
-Every figure in the document comes from a result file, which names the command that made it. A result
+Every figure in the documents comes from a result file, which names the command that made it. A result
 that is not there yet is left out.
 """
 
@@ -11,13 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from markdown import table
+from markdown import spread, table
 from report_bitstreams import bitstreams, peers
+from report_experiments import HEADER as EXPERIMENTS_HEADER
+from report_experiments import cifar, omniglot
 
 from adakern.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
-DOCUMENT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+DOCUMENTS = Path(__file__).parents[1] / "docs"
 
 Result = dict[str, Any]
 
@@ -97,11 +99,6 @@ def verilator(result: Result) -> str:
     return "## Verilated device\n\n" + table(["figure", "measured"], rows)
 
 
-def _spread(figure: Result, form: str = ".4f") -> str:
-    half = figure["interval95"]
-    return f"{figure['mean']:{form}}" + ("" if half is None else f" ± {half:{form}}")
-
-
 def openvaccine(result: Result) -> str:
     """MCRMSE in float, integers and gateware; what the adaptive kernel gains."""
     runs, summary = result["runs"], result["summary"]
@@ -132,9 +129,9 @@ def openvaccine(result: Result) -> str:
         "dilated CNN of 7.0 k parameters reaches 0.304, one of 45 k 0.294 (one seed each). The scale "
         "prediction network runs in integers on the device; the rest of the encoder in float on the host.\n",
         table(head, rows),
-        f"Mean over {gain['seeds']} seeds with its 95% interval: adaptive {_spread(summary['adaptive'])}, "
-        f"the same network with fixed kernels {_spread(summary['fixed'])}. Gain of the adaptive kernel, "
-        f"paired by seed: {_spread(gain)} (positive: adaptive is better). The fixed network has no scale "
+        f"Mean over {gain['seeds']} seeds with its 95% interval: adaptive {spread(summary['adaptive'])}, "
+        f"the same network with fixed kernels {spread(summary['fixed'])}. Gain of the adaptive kernel, "
+        f"paired by seed: {spread(gain)} (positive: adaptive is better). The fixed network has no scale "
         "prediction network and so fewer parameters, and its kernel stays at the base size, which was not "
         "tuned for it. Head, learning rate and epochs were chosen on a validation split, but test figures "
         "were seen while choosing. Training times were taken on one core of a machine "
@@ -170,17 +167,34 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
 }
 
 
-def main() -> None:
-    """Write the document."""
-    parts = [HEADER]
-    for name, section in SECTIONS.items():
+EXPERIMENTS: dict[str, Callable[[Result], str]] = {"omniglot": omniglot, "cifar": cifar}
+
+
+def sections(wanted: dict[str, Callable[[Result], str]]) -> list[str]:
+    """Those whose result is there, each with its command."""
+    parts = []
+    for name, section in wanted.items():
         path = RESULTS / f"{name}.json"
         if path.exists():
             result = json.loads(path.read_text())
             parts.append(f"{section(result)}\n    {result['command']}\n")
-    parts.append(peers(json.loads((RESULTS / "bitstreams.json").read_text())))
-    write_atomically(DOCUMENT, lambda path: path.write_text("\n".join(parts)))
-    print(f"wrote {DOCUMENT.relative_to(Path.cwd())}")
+    return parts
+
+
+def main() -> None:
+    """Write the documents."""
+    documents = {
+        "benchmarks.md": [
+            HEADER,
+            *sections(SECTIONS),
+            peers(json.loads((RESULTS / "bitstreams.json").read_text())),
+        ],
+        "experiments.md": [EXPERIMENTS_HEADER, *sections(EXPERIMENTS)],
+    }
+    for name, parts in documents.items():
+        text = "\n".join(parts)
+        write_atomically(DOCUMENTS / name, lambda path, text=text: path.write_text(text))
+        print(f"wrote docs/{name}")
 
 
 if __name__ == "__main__":
