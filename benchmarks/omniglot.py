@@ -48,7 +48,6 @@ HEAD_ALONE = InnerLoop(scope="head", steps=1)
 TWENTY_WAYS = EpisodeShape(ways=20, shots=1, queries=3)
 
 WAYS, QUERIES = 5, 5
-RATE_FACTOR = 20.0
 TEST_QUERIES = 15
 TEST_SEED = 1000
 
@@ -60,14 +59,16 @@ class Variant:
     name: str
     modulated: bool
     loop: InnerLoop
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
+    rate_factor: float = 60.0
 
 
 VARIANTS = (
-    Variant("AKM, all parameters", True, InnerLoop(scope="all", steps=2, rate=0.01, head_rate=2)),
-    Variant("plain, all parameters", False, InnerLoop(scope="all", steps=2, rate=0.01, head_rate=2)),
-    Variant("AKM, r and s and classifier", True, InnerLoop(scope="kernel+head", steps=2, head_rate=2)),
-    Variant("AKM, r and s alone", True, InnerLoop(scope="kernel", steps=3, kernel_rate=5)),
+    Variant("AKM, all parameters", True, InnerLoop.of("all", steps=2)),
+    Variant("plain, all parameters", False, InnerLoop.of("all", steps=2)),
+    Variant("AKM, r and s and classifier", True, InnerLoop.of("kernel+head", steps=2)),
+    # Here the classifier is learned anew.
+    Variant("AKM, r and s alone", True, InnerLoop.of("kernel", steps=3), learning_rate=1e-3, rate_factor=20),
 )
 
 
@@ -149,7 +150,7 @@ class Experiment:
             iterations=self.iterations[2],
             tasks=8,
             learning_rate=variant.learning_rate,
-            rate_factor=RATE_FACTOR,
+            rate_factor=variant.rate_factor,
         )
         return f"{name}-{self.seed}", learner
 

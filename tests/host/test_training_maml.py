@@ -1,6 +1,7 @@
 """The inner loop against one written out with torch.autograd, task by task; episodes; runs that resume."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,8 @@ def image_set(classes=6, each=5, seed=0, side=6):
 
 def learner(scope="all", seed=0, config=CONFIG, **options):
     torch.manual_seed(seed)
-    made = MetaLearner(AkmNetwork(config), InnerLoop(scope=scope, head_rate=2.0, **options))
+    rates = {"rate": 0.1, "r_rate": 1.0, "s_rate": 1.0, "head_rate": 2.0, "later_head_rate": 2.0}
+    made = MetaLearner(AkmNetwork(config), InnerLoop(scope=scope, **rates | options))
     for name, rate in made.log_rates.items():
         rate.data += 0.1 * torch.arange(rate.numel()) - 0.3 * name.endswith("s")
     return made.double()
@@ -51,8 +53,15 @@ def episodes(seed=1, dtype=torch.float64):
 
 
 def written_out(made, drawn, task):
-    """MAML's inner loop as its paper has it, one task, with plain automatic differentiation."""
+    """MAML's inner loop as its paper has it, one task, with plain automatic differentiation.
+
+    Query scores, the classes in order.
+    """
     values = dict(made.network.named_parameters())
+    order = list(range(3))
+    if not made.loop.adapts_head:
+        scores = made.network(drawn.support[task])
+        order = list(min(itertools.permutations(range(3)), key=lambda o: loss_of(scores[:, list(o)], drawn)))
     if made.loop.adapts_head:
         values |= {name: 0 * value for name, value in values.items() if name.startswith("classifier.")}
     values = {
@@ -60,7 +69,7 @@ def written_out(made, drawn, task):
     }
     for step in range(made.loop.steps):
         scores = functional_call(made.network, values, (drawn.support[task],))
-        loss = functional.cross_entropy(scores, drawn.support_labels)
+        loss = functional.cross_entropy(scores[:, order], drawn.support_labels)
         names = [name for name in values if made.loop.covers(name)]
         slopes = torch.autograd.grad(loss, [values[name] for name in names], create_graph=True)
         if made.loop.first_order:
@@ -68,7 +77,11 @@ def written_out(made, drawn, task):
         for name, slope in zip(names, slopes, strict=True):
             rate = made.log_rates[name.replace(".", "/")][step].exp()
             values = values | {name: values[name] - rate * slope}
-    return functional_call(made.network, values, (drawn.query[task],))
+    return functional_call(made.network, values, (drawn.query[task],))[:, order]
+
+
+def loss_of(scores, drawn):
+    return float(functional.cross_entropy(scores.detach(), drawn.support_labels))
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -104,29 +117,45 @@ def test_second_order_differs_from_first():
 @pytest.mark.parametrize("scope", SCOPES)
 def test_adaptation_changes_the_scope_and_nothing_else(scope):
     made, drawn = learner(scope).float(), episodes(dtype=torch.float32)
-    adapted = made.adapt(drawn.support[0], drawn.support_labels)
+    adapted, labels = made.adapt(drawn.support[0], drawn.support_labels)
     before = made.network.state_dict()
     for name, value in adapted.state_dict().items():
         changes = {"all": True, "head": False}.get(scope, is_kernel_parameter(name))
         if name.startswith("classifier."):
             changes = scope != "kernel"
         assert (not torch.equal(value, before[name])) is changes, name
-    scores = adapted(drawn.query[0])
-    right = (scores.argmax(dim=1) == drawn.query_labels).double().mean()
+    answers = torch.tensor(labels)[adapted(drawn.query[0]).argmax(dim=1)]
+    right = (answers == drawn.query_labels).double().mean()
     torch.testing.assert_close(right, made.query(drawn)[1][0].double())
 
 
 def test_adaptation_lowers_the_support_loss():
     made, drawn = learner(steps=3).float(), episodes(dtype=torch.float32)
-    scores = made.adapt(drawn.support[0], drawn.support_labels)(drawn.support[0])
+    adapted, labels = made.adapt(drawn.support[0], drawn.support_labels)
+    assert labels == [0, 1, 2]
+    scores = adapted(drawn.support[0])
     assert float(functional.cross_entropy(scores.detach(), drawn.support_labels)) < np.log(3)
+
+
+def test_all_assignments_of_outputs_occur():
+    """Random tasks ask for every order, and the host's choice is no worse than any other before adapting."""
+    made, drawn = learner("kernel"), EpisodeSampler(image_set(), SHAPE).sample(60, (0,))
+    found = set()
+    for support in drawn.support.double():
+        start = made.start(3)
+        chosen = tuple(made.outputs(start, support, drawn.support_labels).tolist())
+        scores = made.network(support)
+        losses = {order: loss_of(scores[:, list(order)], drawn) for order in itertools.permutations(range(3))}
+        assert losses[chosen] == min(losses.values())
+        found.add(chosen)
+    assert len(found) == 6
 
 
 def test_any_number_of_ways_fits_a_classifier_that_starts_at_zero():
     drawn = EpisodeSampler(image_set(), EpisodeShape(ways=5, shots=1, queries=2)).sample(2, (0,))
     made = learner("kernel+head").float()
     assert made.query(drawn)[0].isfinite().all()
-    assert made.adapt(drawn.support[0], drawn.support_labels).config.classes == 5
+    assert made.adapt(drawn.support[0], drawn.support_labels)[0].config.classes == 5
     with pytest.raises(InputError, match="classifier of 3"):
         learner("kernel").float().query(drawn)
 
@@ -159,7 +188,7 @@ def test_another_loop_keeps_the_network():
     assert kernel.network.classifier.weight.requires_grad
     assert kernel.network.classifier.weight.abs().max() > 0
     assert set(kernel.log_rates) == {f"convs/{i}/{kind}" for i in range(2) for kind in "rs"}
-    longer = made.with_loop(InnerLoop(scope="all", steps=3, head_rate=5.0))
+    longer = made.with_loop(InnerLoop(scope="all", steps=3, head_rate=7.0, later_head_rate=5.0))
     known = made.log_rates["classifier/bias"]
     assert torch.equal(longer.log_rates["classifier/bias"], torch.cat([known, torch.tensor([5.0]).log()]))
 

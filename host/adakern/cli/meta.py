@@ -98,7 +98,7 @@ def meta_train(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    loop = InnerLoop(scope=scope.value, steps=steps, first_order=first_order)
+    loop = InnerLoop.of(scope.value, steps, first_order)
     settings = MetaSettings(
         iterations=iterations, tasks=tasks, learning_rate=learning_rate, seed=seed, shift=shift
     )
@@ -165,19 +165,21 @@ def adapt(
     if measured is not None and measured.classes != images.classes:
         raise InputError("other classes than the support images", str(test), "use the same folders' names")
 
+    import numpy as np
     import torch
 
     from ..models import save_network
     from ..training.episodes import as_inputs
 
-    adapted = given.adapt(as_inputs(images), torch.from_numpy(images.labels))
+    adapted, outputs = given.adapt(as_inputs(images), torch.from_numpy(images.labels))
+    classes = tuple(images.classes[label] for label in outputs)
     report: dict[str, object] = {
-        "classes": list(images.classes),
+        "classes": list(classes),
         "scope": scope,
         "images": len(images.images),
     }
     if out is not None:
-        update = kernel_update(adapted, given.loop.adapts_head, images.classes)
+        update = kernel_update(adapted, given.loop.adapts_head, classes)
         update.save(out)
         report["update"] = str(out)
         report |= {name: [layer.tolist() for layer in getattr(update, name)] for name in ("r", "s")}
@@ -186,7 +188,7 @@ def adapt(
         report["network"] = str(network)
     if measured is not None:
         with torch.no_grad():
-            answers = adapted(as_inputs(measured)).argmax(dim=1).numpy()
+            answers = np.array(outputs)[adapted(as_inputs(measured)).argmax(dim=1).numpy()]
         report["accuracy"] = float((answers == measured.labels).mean())
     if json:
         emit(report)

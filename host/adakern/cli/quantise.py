@@ -184,7 +184,7 @@ def _learner(
     config = learner.network.config
     images = read_pixels(data, config.to_json(), labelled=True)
     tasks = EpisodeSampler(images, EpisodeShape(config.classes)).sample(CALIBRATION_TASKS, (seed,))
-    adapted = [learner.adapt(support, tasks.support_labels) for support in tasks.support]
+    adapted = [learner.adapt(support, tasks.support_labels)[0] for support in tasks.support]
     return learner.network, _calibration(images, count), adapted
 
 

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,9 @@ Scope = Literal["all", "kernel+head", "kernel", "head"]
 
 SCOPES: tuple[Scope, ...] = ("all", "kernel+head", "kernel", "head")
 
+MOST_WAYS = 7
+"""Classes of a task for r and s alone: all orders of them are tried."""
+
 HEAD = "classifier."
 """Parameters of the classifier begin with this."""
 
@@ -36,25 +40,37 @@ class InnerLoop:
     """Adaptation to one task; JSON-serialisable.
 
     ``steps`` of gradient descent on the support set's cross-entropy over the parameters in ``scope``.
-    ``first_order`` leaves the second derivatives out of meta-training. ``rate``, ``kernel_rate`` and
-    ``head_rate`` are what the learned step sizes start from.
+    ``first_order`` leaves the second derivatives out of meta-training. What the learned step sizes
+    start from: ``rate`` for convolutions, ``r_rate`` and ``s_rate``, ``head_rate`` for the classifier's first
+    step, from zero, and ``later_head_rate`` for those behind it.
     """
 
     scope: Scope = "all"
     steps: int = 2
     first_order: bool = False
-    rate: float = 0.1
-    kernel_rate: float = 1.0
+    rate: float = 0.003
+    r_rate: float = 0.3
+    s_rate: float = 0.3
     head_rate: float = 20.0
+    later_head_rate: float = 0.3
 
     def __post_init__(self) -> None:
         if self.scope not in SCOPES:
             raise InputError(f"scope {self.scope!r}", "inner loop", "use " + ", ".join(SCOPES))
         if self.steps < 1:
             raise InputError(f"{self.steps} steps", "inner loop", "use 1 or more")
-        for name in ("rate", "kernel_rate", "head_rate"):
+        for name in ("rate", "r_rate", "s_rate", "head_rate", "later_head_rate"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name} {getattr(self, name)}", "inner loop", "use a positive value")
+
+    @classmethod
+    def of(cls, scope: Scope, steps: int = 2, first_order: bool = False) -> "InnerLoop":
+        """With step sizes from which learning starts well: those learned on Omniglot, rounded.
+
+        Where r and s adapt alone they have to do what else the classifier does, in far longer steps.
+        """
+        alone = {"r_rate": 5.0, "s_rate": 500.0} if scope == "kernel" else {}
+        return cls(scope, steps, first_order, **alone)
 
     @property
     def adapts_head(self) -> bool:
@@ -66,11 +82,12 @@ class InnerLoop:
             return self.adapts_head
         return self.scope == "all" or (self.scope.startswith("kernel") and is_kernel_parameter(name))
 
-    def starting_rate(self, name: str) -> float:
-        """Step size that learning starts from."""
+    def starting_rates(self, name: str) -> list[float]:
+        """Step sizes that learning starts from, one per step."""
         if name.startswith(HEAD):
-            return self.head_rate
-        return self.kernel_rate if is_kernel_parameter(name) else self.rate
+            return [self.head_rate] + [self.later_head_rate] * (self.steps - 1)
+        rates = {"r": self.r_rate, "s": self.s_rate} if is_kernel_parameter(name) else {}
+        return [rates.get(name.rpartition(".")[2], self.rate)] * self.steps
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as json.dumps takes them."""
@@ -87,7 +104,11 @@ class MetaLearner(nn.Module):
     classes as the task has: no order of the classes is built in, so any number of ways fits, and what
     Ye and Chao 2022 ("UNICORN-MAML") learn as one vector for all classes shifts all scores alike and
     drops out of the softmax. At that start the classifier is the only part with a gradient, so the
-    first step computes its alone. With scope "kernel" the classifier is learned and stays.
+    first step computes its alone.
+
+    With scope "kernel" the classifier is learned and stays. Which output stands for which of a task's
+    classes is then the host's to say, and it takes the assignment under which the network as it is has
+    the smallest loss on the support set (`outputs`); r and s do the rest.
 
     Raises InputError where the scope finds nothing to adapt. Source: Finn et al. 2017, "MAML".
     """
@@ -103,7 +124,7 @@ class MetaLearner(nn.Module):
             )
         self.log_rates = nn.ParameterDict(
             # ParameterDict takes no dots in a name.
-            {_key(name): torch.full((loop.steps,), math.log(loop.starting_rate(name))) for name in names}
+            {_key(name): torch.tensor(list(map(math.log, loop.starting_rates(name)))) for name in names}
         )
         if loop.adapts_head:
             for parameter in network.classifier.parameters():
@@ -125,7 +146,23 @@ class MetaLearner(nn.Module):
                 "adaptation of r and s alone",
                 f"use {self.network.config.classes}",
             )
+        elif ways > MOST_WAYS:
+            raise InputError(f"{ways} classes", "adaptation of r and s alone", f"use {MOST_WAYS} at most")
         return parameters
+
+    def outputs(self, parameters: Parameters, images: Tensor, labels: Tensor) -> Tensor:
+        """Output that stands for each class of a support set, int64 [ways]; the classes in their order where
+        the classifier adapts."""
+        ways = len(parameters[f"{HEAD}bias"])
+        if self.loop.adapts_head:
+            return torch.arange(ways)
+        with torch.no_grad():
+            fits = functional.log_softmax(functional_call(self.network, parameters, (images,)), dim=1)
+            # Sums over each class's images: [class, output].
+            of_classes = (labels == torch.arange(ways)[:, None]).to(fits.dtype) @ fits
+            orders = torch.tensor(list(permutations(range(ways))))
+            likelihoods = of_classes[torch.arange(ways), orders].sum(dim=1)
+            return orders[likelihoods.argmax()]
 
     def adapted(self, parameters: Parameters, images: Tensor, labels: Tensor) -> Parameters:
         """Parameters after the inner loop on one support set; differentiable in the parameters and rates.
@@ -157,17 +194,21 @@ class MetaLearner(nn.Module):
         start = self.start(int(episodes.support_labels.max()) + 1)
 
         def task(support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
-            adapted = self.adapted(start, support, episodes.support_labels)
+            outputs = self.outputs(start, support, episodes.support_labels)
+            adapted = self.adapted(start, support, outputs[episodes.support_labels])
             scores = functional_call(self.network, adapted, (query,))
-            right = scores.argmax(dim=1) == episodes.query_labels
-            return functional.cross_entropy(scores, episodes.query_labels), right.float().mean()
+            wanted = outputs[episodes.query_labels]
+            right = scores.argmax(dim=1) == wanted
+            return functional.cross_entropy(scores, wanted), right.float().mean()
 
         losses, accuracies = vmap(task)(episodes.support, episodes.query)
         return losses, accuracies
 
-    def adapt(self, images: Tensor, labels: Tensor) -> AkmNetwork:
-        """A network of its own, adapted to a support set: images [S, C, H, L], labels [S] from 0 up.
+    def adapt(self, images: Tensor, labels: Tensor) -> tuple[AkmNetwork, list[int]]:
+        """A network of its own, adapted to a support set, and the label that each of its outputs stands for.
 
+        ``images`` [S, C, H, L], ``labels`` [S] from 0 up. The outputs are the labels in order but where r and
+        s adapt alone (`outputs`).
         Raises InputError for a class without an image, AdakernError where adaptation diverges.
         """
         ways = int(labels.max()) + 1
@@ -175,14 +216,16 @@ class MetaLearner(nn.Module):
             raise InputError(
                 f"{len(labels.unique())} of {ways} classes have images", "support set", "give some to each"
             )
+        start = self.start(ways)
+        outputs = self.outputs(start, images, labels)
         with torch.no_grad():
-            adapted = self.adapted(self.start(ways), images, labels)
+            adapted = self.adapted(start, images, outputs[labels])
         network = AkmNetwork(AkmNetworkConfig.from_json(self.network.config.to_json() | {"classes": ways}))
         network.load_state_dict(adapted)
         for name, value in adapted.items():
             if not torch.isfinite(value).all():
                 raise AdakernError(f"{name} is not finite", "adaptation", "check the support images")
-        return network.eval()
+        return network.eval(), outputs.argsort().tolist()
 
     def save(self, path: Path) -> None:
         """Write network, inner loop and step sizes in one safetensors file, atomically."""
