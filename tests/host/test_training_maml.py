@@ -151,6 +151,19 @@ def test_all_assignments_of_outputs_occur():
     assert len(found) == 6
 
 
+def test_adapted_outputs_stand_for_the_labels_they_say():
+    """As right as in the query, task by task, whatever order of the outputs a task asks for."""
+    made = learner("kernel").float()
+    drawn = EpisodeSampler(image_set(), SHAPE).sample(12, (2,))
+    orders = set()
+    for support, query, share in zip(drawn.support, drawn.query, made.query(drawn)[1], strict=True):
+        adapted, labels = made.adapt(support, drawn.support_labels)
+        answers = torch.tensor(labels)[adapted(query).argmax(dim=1)]
+        assert float((answers == drawn.query_labels).float().mean()) == pytest.approx(float(share))
+        orders.add(tuple(labels))
+    assert {(1, 2, 0), (2, 0, 1)} & orders  # orders that are not their own inverse
+
+
 def test_any_number_of_ways_fits_a_classifier_that_starts_at_zero():
     drawn = EpisodeSampler(image_set(), EpisodeShape(ways=5, shots=1, queries=2)).sample(2, (0,))
     made = learner("kernel+head").float()
