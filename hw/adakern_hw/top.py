@@ -140,7 +140,7 @@ class Accelerator(wiring.Component):
         m.submodules.dispatcher = ResetInserter(restart)(dispatcher)
         m.submodules.collector = ResetInserter(restart)(collector)
         m.submodules.writer = ResetInserter(restart)(writer)
-        m.submodules.store = ResetInserter(restart | dispatcher.store_reset)(store)
+        m.submodules.store = ResetInserter(restart)(store)
         m.submodules.feeder = ResetInserter(engine_reset)(feeder)
         m.submodules.engine = engine
         m.d.comb += [restart.eq(window.restart), engine_reset.eq(window.restart | dispatcher.abort)]
@@ -160,7 +160,7 @@ class Accelerator(wiring.Component):
         wiring.connect(m, replies.packet, sender.packet)
         wiring.connect(m, sender.bytes, wiring.flipped(self.tx))
         wiring.connect(m, dispatcher.store_write, store.write)
-        wiring.connect(m, dispatcher.store_read, store.read)
+        wiring.connect(m, dispatcher.store_seek, store.seek)
         wiring.connect(m, counters.bytes, writer.counters)
         wiring.connect(m, dispatcher.pending, collector.jobs)
         wiring.connect(m, dispatcher.bytes, feeder.bytes)
@@ -177,6 +177,9 @@ class Accelerator(wiring.Component):
             dispatcher.store_crc.eq(store.crc),
             dispatcher.store_settled.eq(store.settled),
             store.drain.eq(dispatcher.store_drain),
+            store.rewind.eq(dispatcher.store_rewind),
+            store.reads.eq(dispatcher.store_reads | writer.reading),
+            dispatcher.store_last.eq(store.last),
             dispatcher.store_bytes.payload.eq(store.bytes.payload),
             dispatcher.store_bytes.valid.eq(store.bytes.valid),
             writer.store.payload.eq(store.bytes.payload),

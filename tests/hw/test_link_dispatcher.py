@@ -35,7 +35,7 @@ class Timeline:
 
         async def send(ctx):
             # A commit that any content passes.
-            store = (dut.store_read.ready, dut.store_bytes.valid, dut.store_settled)
+            store = (dut.store_last, dut.store_bytes.valid, dut.store_settled)
             for port in (*store, dut.parameters.ready):
                 ctx.set(port, 1)
             for slot, (kind, payload) in enumerate([(Request.PARAMETER_COMMIT, bytes(4)), *requests]):

@@ -10,17 +10,24 @@ from adakern_spec.protocol import fields_size
 from ..blocks.ram import Ram
 
 SIZE = fields_size(protocol.COUNTER_FIELDS)
-PENDING_BITS = 8
-"""Of the events of a counter in a round; a round may take this many cycles."""
+ROUND_BITS = 8
+"""A round may take as many cycles."""
+
+RARE = {"maps", "frames_good", "frames_repeated", "frames_stale"}
+"""Events at least `APART` cycles apart: each takes the bytes of a packet, on the line or in a reply."""
+
+APART = protocol.PACKET_MIN
 
 
 class Counters(wiring.Component):
     """One counter per COUNTER_FIELDS, incremented for every cycle in which its event is 1; they wrap.
 
+    Those of `RARE` events are right only if these are as rare as that.
+
     Their bytes lie in a memory. Round after round each counter gets what has happened since the round
     before, byte by byte with the carry, two cycles each. In a round that begins while ``read`` is 1 each
     byte is offered as it is written, so a counter never tears. Those of one round must not wait for more
-    than 2^PENDING_BITS - 2 SIZE - 1 cycles in all, or events are lost.
+    than 2^ROUND_BITS - 2 SIZE - 1 cycles in all, or events are lost.
 
     Members
     -------
@@ -44,11 +51,12 @@ class Counters(wiring.Component):
         address = Signal(range(SIZE))
         number = Signal(range(len(protocol.COUNTER_FIELDS)))
         fetched, offers, carry = Signal(), Signal(), Signal()
-        addend = Signal(PENDING_BITS, reset_less=True)
+        addend = Signal(ROUND_BITS, reset_less=True)
         first, last, total = Signal(), Signal(), Signal(9)
         firsts = [fields_size(protocol.COUNTER_FIELDS[:n]) for n in range(len(protocol.COUNTER_FIELDS))]
         names = [field.name for field in protocol.COUNTER_FIELDS]
-        pending = Array(Signal(PENDING_BITS, name=f"pending_{name}") for name in names)
+        most = {name: (1 << ROUND_BITS) // (APART if name in RARE else 1) for name in names}
+        pending = Array(Signal(range(most[name]), name=f"pending_{name}") for name in names)
         done = fetched & (~offers | ~self.read | self.bytes.ready)
         m.d.comb += [
             first.eq(Cat(address == place for place in firsts).any()),

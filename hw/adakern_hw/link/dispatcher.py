@@ -12,10 +12,11 @@ from adakern_spec.parameters import block_size
 from adakern_spec.protocol import LINK, ErrorCode, Link, Request
 
 from .answer import Answer
+from .countdown import Countdown
 from .layouts import REPLY_LENGTH, Layouts
 from .ledger import CRC_PLACE, JOB_PLACE, JOB_SIZE, VALID_PLACE
 from .request import RequestInHand
-from .store import read_layout, write_layout
+from .store import address_shape
 from .writer import ADDRESS, CODE, ENTRY, RECORD, Record
 
 JOB_ADDRESS = unsigned((JOB_SIZE - 1).bit_length())
@@ -29,18 +30,18 @@ class _Registers:
     """What the states of the `Dispatcher` share besides the request in hand and its answer."""
 
     def __init__(self, shape: SpnShape) -> None:
-        size = block_size(shape)
         # The engine has parameters.
         self.valid = Signal(reset_less=True)
-        # The open job; ``left`` bytes of its map are to come, and the DATA in hand has more: ``overrun``. The
-        # number of the next job goes into the ``entry`` of the ledger unless a job is open: ``blocked``.
+        # The open job; ``left`` bytes of its map are to come, ``behind`` the DATA in hand if that is taken;
+        # below zero it is an ``overrun``. The number of the next job goes into the ``entry`` of the ledger
+        # unless a job is open: ``blocked``.
         self.open_job = Signal()
         self.entry = Signal(ENTRY)
         self.blocked = Signal(reset_less=True)
         self.left = Signal(range(shape.map_bytes(shape.max_length) + 1), reset_less=True)
         self.overrun = Signal(reset_less=True)
-        # The place in the store, and whether the engine is being loaded.
-        self.address = Signal(write_layout(size)["address"].shape)
+        self.behind = Signal.like(self.left)
+        # The engine is being loaded.
         self.loading = Signal()
         # A wait for the engine, its end by time-out, and what that end brings about.
         self.waits = Signal()
@@ -74,7 +75,8 @@ class Dispatcher(wiring.Component):
     replies : Out(stream of {"record", "size", "code", "slot"})
         To `ReplyWriter`.
     ledger : In(WritePort)
-    store_write, store_read, store_bytes, store_crc, store_settled, store_drain
+    store_seek, store_rewind, store_write, store_reads, store_bytes, store_last, store_crc, store_settled,
+    store_drain
         To and from `ParameterStore`; while a reply is written its bytes go to the writer.
     jobs : Out(stream of the length)
     bytes : Out(stream of 8 bits)
@@ -86,8 +88,6 @@ class Dispatcher(wiring.Component):
     results_idle, expired : In(1)
         From `ResultCollector`.
     abort : Out(1)
-    store_reset : Out(1)
-        The store is left in the middle of a read.
     """
 
     def __init__(self, shape: SpnShape, timeout: int, link: Link = LINK) -> None:
@@ -103,9 +103,12 @@ class Dispatcher(wiring.Component):
                 "data": In(stream.Signature(8)),
                 "replies": Out(stream.Signature(data.StructLayout(reply))),
                 "ledger": In(WritePort.Signature(addr_width=ADDRESS.width, shape=8)),
-                "store_write": Out(stream.Signature(write_layout(self.size), always_ready=True)),
-                "store_read": Out(stream.Signature(read_layout(self.size))),
+                "store_seek": Out(stream.Signature(address_shape(self.size), always_ready=True)),
+                "store_rewind": Out(1),
+                "store_write": Out(stream.Signature(8, always_ready=True)),
+                "store_reads": Out(1),
                 "store_bytes": In(stream.Signature(8)),
+                "store_last": In(1),
                 "store_crc": In(8),
                 "store_settled": In(1),
                 "store_drain": Out(1),
@@ -117,7 +120,6 @@ class Dispatcher(wiring.Component):
                 "results_idle": In(1),
                 "expired": In(1),
                 "abort": Out(1),
-                "store_reset": Out(1),
             }
         )
 
@@ -126,6 +128,7 @@ class Dispatcher(wiring.Component):
         request = RequestInHand(self.shape, self.link)
         registers = _Registers(self.shape)
         answer = Answer()
+        request.classify(m)
         self._watch(m, registers)
         self._connect(m, request, registers, answer)
         with m.FSM():
@@ -143,27 +146,24 @@ class Dispatcher(wiring.Component):
     def _watch(self, m: Module, registers: _Registers) -> None:
         """Every wait for the engine runs against the timer."""
         waits, abort = registers.waits, registers.abort
-        timer = Signal(range(self.timeout + 1))
-        expired = Signal()
-        m.d.comb += [expired.eq(timer == self.timeout), abort.eq(self.expired | (waits & expired))]
-        m.d.sync += [timer.eq(Mux(waits, timer + 1, 0)), self.abort.eq(abort), self.store_reset.eq(0)]
+        timer = Countdown(self.timeout)
+        m.d.comb += abort.eq(self.expired | (waits & timer.over))
+        m.d.sync += self.abort.eq(abort)
+        timer.run(m, waits)
         # Until the engine is reset and the last job of before has failed; a job of after must not fail too.
         with m.If(~self.abort & self.results_idle):
             m.d.sync += registers.aborting.eq(0)
 
     def _connect(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
         """Payloads of the ports, and what each transfer through them changes."""
-        reads = request.kind == Request.PARAMETER_READ
         m.d.comb += [
-            self.store_write.payload.address.eq(registers.address),
-            self.store_write.payload.data.eq(self.data.payload),
-            self.store_read.payload.address.eq(Mux(reads, request.read.address, 0)),
-            self.store_read.payload.count.eq(Mux(reads, request.read.size, self.size)),
+            self.store_seek.payload.eq(request.address),
+            self.store_write.payload.eq(self.data.payload),
             self.bytes.payload.eq(self.data.payload),
             self.parameters.payload.eq(self.store_bytes.payload),
             self.pending.payload.eq(request.slot),
             self.replies.payload.record.eq(answer.record),
-            self.replies.payload.size.eq(request.read.size),
+            self.replies.payload.size.eq(request.size),
             self.replies.payload.code.eq(answer.code),
             self.replies.payload.slot.eq(request.slot),
             self.ledger.addr.eq(JOB_PLACE + Cat((-request.needed)[: JOB_ADDRESS.width], registers.entry)),
@@ -184,14 +184,15 @@ class Dispatcher(wiring.Component):
                 m.next = "CHECK"
         with m.State("CHECK"):
             m.d.sync += [
-                registers.overrun.eq(request.remaining > registers.left),
+                request.needed.eq(request.expected),
+                Cat(registers.behind, registers.overrun).eq(registers.left - request.remaining),
                 registers.blocked.eq(registers.open_job),
             ]
             with m.If(~request.known):
                 answer.refuse(m, ErrorCode.UNKNOWN_TYPE)
             with m.Elif(~request.fits):
                 answer.refuse(m, ErrorCode.BAD_LENGTH)
-            with m.Elif(request.needed == 0):
+            with m.Elif(request.expected == 0):
                 m.next = "EXECUTE"
             with m.Else():
                 m.next = "ARGUMENTS"
@@ -204,7 +205,7 @@ class Dispatcher(wiring.Component):
                 with m.If(request.needed == 1):
                     m.next = "RANGE"
         with m.State("RANGE"):
-            m.d.sync += registers.address.eq(request.write.address)
+            m.d.comb += self.store_seek.valid.eq(1)
             request.judge(m)
             m.next = "EXECUTE"
 
@@ -222,14 +223,12 @@ class Dispatcher(wiring.Component):
                 with m.Else():
                     m.next = "WRITE"
             with m.Case(Request.PARAMETER_READ):
-                with m.If(request.read.size > protocol.REPLY_PAYLOAD_MAX):
+                with m.If(request.size > protocol.REPLY_PAYLOAD_MAX):
                     answer.refuse(m, ErrorCode.BAD_LENGTH)
                 with m.Elif(request.beyond):
                     answer.refuse(m, ErrorCode.BAD_ADDRESS)
                 with m.Else():
-                    m.d.comb += self.store_read.valid.eq(1)
-                    with m.If(self.store_read.ready):
-                        answer.respond(m, Record.READ)
+                    answer.respond(m, Record.READ)
             with m.Case(Request.PARAMETER_COMMIT):
                 with m.If(registers.open_job):
                     answer.refuse(m, ErrorCode.JOB_OPEN)
@@ -250,6 +249,7 @@ class Dispatcher(wiring.Component):
                 with m.Elif(registers.overrun):
                     answer.refuse(m, ErrorCode.OVERRUN)
                 with m.Else():
+                    m.d.sync += registers.left.eq(registers.behind)
                     m.next = "STREAM"
 
     def _open(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
@@ -272,15 +272,12 @@ class Dispatcher(wiring.Component):
         """PARAMETER_WRITE: the payload goes into the store."""
         with m.State("WRITE"):
             m.d.comb += [self.data.ready.eq(1), self.store_write.valid.eq(self.data.valid)]
-            with m.If(self.data.valid):
-                m.d.sync += registers.address.eq(registers.address + 1)
             with m.If((request.remaining == 0) | (self.data.valid & (request.remaining == 1))):
                 answer.respond(m, Record.EMPTY)
 
     def _commit(self, m: Module, request: RequestInHand, registers: _Registers, answer: Answer) -> None:
         """PARAMETER_COMMIT: once the engine is idle, check the store's content and load it."""
         waits, loading, ledger = registers.waits, registers.loading, self.ledger
-        count = Signal.like(self.store_read.payload.count)
         digit, differs = Signal(range(protocol.CRC_SIZE)), Signal()
         with m.State("SETTLE"):
             m.d.comb += waits.eq(1)
@@ -289,24 +286,20 @@ class Dispatcher(wiring.Component):
             with m.Elif(self.results_idle & ~self.busy & ~self.jobs.valid):
                 m.next = "FETCH"
         with m.State("FETCH"):
-            m.d.comb += self.store_read.valid.eq(1)
-            m.d.sync += count.eq(self.size)
-            with m.If(self.store_read.ready):
-                m.next = "LOAD"
+            m.d.comb += self.store_rewind.eq(1)
+            m.next = "LOAD"
         with m.State("LOAD"):
             # First pass: the CRC alone. Second pass: into the engine.
             m.d.comb += [
+                self.store_reads.eq(1),
                 self.parameters.valid.eq(loading & self.store_bytes.valid),
                 self.store_bytes.ready.eq(~loading | self.parameters.ready),
                 waits.eq(~(self.store_bytes.valid & self.store_bytes.ready)),
             ]
             with m.If(registers.abort):
-                m.d.sync += self.store_reset.eq(1)
                 answer.refuse(m, ErrorCode.TIMEOUT)
-            with m.Elif(~waits):
-                m.d.sync += count.eq(count - 1)
-                with m.If(count == 1):
-                    m.next = "COMPARE"
+            with m.Elif(~waits & self.store_last):
+                m.next = "COMPARE"
         with m.State("COMPARE"), m.If(self.store_settled):
             # Byte by byte, least significant first; those of the store are noted as the engine's.
             m.d.comb += [
@@ -342,14 +335,12 @@ class Dispatcher(wiring.Component):
             ]
             with m.If(registers.abort):
                 answer.refuse(m, ErrorCode.TIMEOUT)
-            with m.Elif(~waits):
-                m.d.sync += left.eq(left - 1)
-                with m.If(request.remaining == 1):
-                    with m.If(left == 1):
-                        m.d.sync += registers.open_job.eq(0)
-                        m.next = "PEND"
-                    with m.Else():
-                        answer.respond(m, Record.EMPTY)
+            with m.Elif(~waits & (request.remaining == 1)):
+                with m.If(left == 0):
+                    m.d.sync += registers.open_job.eq(0)
+                    m.next = "PEND"
+                with m.Else():
+                    answer.respond(m, Record.EMPTY)
         with m.State("PEND"):
             m.d.comb += self.pending.valid.eq(1)
             with m.If(self.pending.ready):

@@ -1,6 +1,6 @@
 """Replies: one per slot, kept until the slot is used again (docs/protocol.md, "Replies")."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -89,7 +89,6 @@ class ReplyStore(wiring.Component):
         slot = Signal(self.layouts.slot)
         greeting = Signal()
         complete = Signal()
-        header = Signal(HEADER, reset_less=True)
         reply = Signal(HEADER)
         count = Signal(range(protocol.HEADER_SIZE))
         index = Signal(REPLY_LENGTH)
@@ -101,6 +100,17 @@ class ReplyStore(wiring.Component):
             outcome_read.addr.eq(slot),
             read.addr.eq(Cat(index[:index_bits], slot)),
         ]
+        # What is read of the slot stays the same until a new request takes it, which discards the packet.
+        m.d.comb += [
+            reply.type.eq(Mux(greeting, protocol.Request.SYNC, name_read.data.type) | protocol.REPLY),
+            reply.epoch.eq(self.epoch),
+        ]
+        with m.If(~greeting):
+            m.d.comb += [
+                reply.sequence.eq(name_read.data.sequence),
+                reply.status.eq(Mux(complete, outcome_read.data.status, protocol.Status.BUSY)),
+                reply.length.eq(Mux(complete, outcome_read.data.length, 0)),
+            ]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [count.eq(0), index.eq(0), greeting.eq(greet)]
@@ -124,17 +134,7 @@ class ReplyStore(wiring.Component):
                 with m.If(overtaken):
                     m.next = "IDLE"
             with m.State("HEADER"):
-                m.d.comb += [
-                    reply.type.eq(Mux(greeting, protocol.Request.SYNC, name_read.data.type) | protocol.REPLY),
-                    reply.epoch.eq(self.epoch),
-                ]
-                with m.If(~greeting):
-                    m.d.comb += [
-                        reply.sequence.eq(name_read.data.sequence),
-                        reply.status.eq(Mux(complete, outcome_read.data.status, protocol.Status.BUSY)),
-                        reply.length.eq(Mux(complete, outcome_read.data.length, 0)),
-                    ]
-                m.d.sync += [header.eq(reply), length.eq(reply.length)]
+                m.d.sync += length.eq(reply.length)
                 m.next = "SEND_HEADER"
                 with m.If(overtaken):
                     m.next = "IDLE"
@@ -142,11 +142,11 @@ class ReplyStore(wiring.Component):
                 last = count == protocol.HEADER_SIZE - 1
                 m.d.comb += [
                     self.packet.valid.eq(1),
-                    self.packet.payload.data.eq(header.as_value()[:8]),
+                    self.packet.payload.data.eq(reply.as_value().word_select(count, 8)),
                     self.packet.payload.last.eq(last & (length == 0)),
                 ]
                 with m.If(self.packet.ready):
-                    m.d.sync += [count.eq(count + 1), header.eq(Cat(header.as_value()[8:], Const(0, 8)))]
+                    m.d.sync += count.eq(count + 1)
                     with m.If(last):
                         m.next = "FETCH"
                         with m.If(length == 0):

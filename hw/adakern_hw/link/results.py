@@ -8,6 +8,7 @@ from adakern_spec import protocol
 from adakern_spec.protocol import LINK, Link
 
 from ..blocks.ram import Queue
+from .countdown import Countdown
 from .layouts import Layouts
 from .writer import CODE, ENTRY, RECORD, Record
 
@@ -71,7 +72,7 @@ class ResultCollector(wiring.Component):
         m.submodules.queue = queue = Queue(Layouts(self.link).slot, (self.link.window + 1) // 2)
         wiring.connect(m, wiring.flipped(self.jobs), queue.input)
         reply = self.replies
-        timer = Signal(range(self.timeout + 1))
+        timer, waits = Countdown(self.timeout), Signal()
         flushing, done = Signal(), Signal()
         entry = Signal(ENTRY)
         m.d.comb += [
@@ -89,12 +90,9 @@ class ResultCollector(wiring.Component):
             m.d.comb += reply.payload.record.eq(Record.ERROR)
         with m.If(done):
             m.d.sync += entry.eq(entry + 1)
-        m.d.sync += [self.finished.eq(self.taken), self.expired.eq(0), timer.eq(0)]
-        with m.If(queue.output.valid & ~reply.valid):
-            with m.If(timer == self.timeout):
-                m.d.sync += self.expired.eq(1)
-            with m.Else():
-                m.d.sync += timer.eq(timer + ~self.stalled)
+        m.d.comb += waits.eq(queue.output.valid & ~reply.valid)
+        m.d.sync += [self.finished.eq(self.taken), self.expired.eq(waits & timer.over)]
+        timer.run(m, waits & ~timer.over, ~self.stalled)
         with m.If(queue.empty):
             m.d.sync += flushing.eq(0)
         with m.If(self.abort):

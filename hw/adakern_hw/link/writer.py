@@ -73,8 +73,8 @@ class ReplyWriter(wiring.Component):
     engine : In(RESULT_LAYOUT)
         While a result is offered.
     store, counters : In(stream of 8 bits)
-    counting : Out(1)
-        `Counters` are being written.
+    reading, counting : Out(1)
+        Bytes of the store or the counters are being written.
     parts : Out(stream of REPLY_PART, always ready)
     """
 
@@ -91,6 +91,7 @@ class ReplyWriter(wiring.Component):
                 "engine": In(RESULT_LAYOUT),
                 "store": In(stream.Signature(8)),
                 "counters": In(stream.Signature(8)),
+                "reading": Out(1),
                 "counting": Out(1),
                 "parts": Out(stream.Signature(layouts.reply_part, always_ready=True)),
             }
@@ -132,6 +133,7 @@ class ReplyWriter(wiring.Component):
             self.ledger.en.eq(1),
             byte.eq(self.ledger.data),
             parts.payload.index.eq(index),
+            self.reading.eq(busy & (record == Record.READ)),
             self.counting.eq(busy & (record == Record.COUNTERS)),
         ]
         with m.Switch(record):
