@@ -31,7 +31,7 @@ from adakern.files import write_atomically
 from adakern.models import AkmNetwork, AkmNetworkConfig
 from adakern.training.episodes import shifted
 
-CHANNELS = (3, 24, 48, 64, 96)
+CHANNELS = (3, 16, 32, 64, 96)
 BATCH = 100
 LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 1e-3
@@ -169,9 +169,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help=".npz, or a folder with train and test")
     parser.add_argument("--side", type=int, default=32, help="of a folder's images")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--images", type=int, default=None, help="of the .npz to train on, from the first")
-    parser.add_argument("--corrupted", type=int, default=2000, help="test images to corrupt")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--images", type=int, default=20_000, help="of the .npz to train on, from the first")
+    parser.add_argument("--corrupted", type=int, default=1000, help="test images to corrupt")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cifar.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)

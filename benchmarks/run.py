@@ -2,7 +2,7 @@
 
     python benchmarks/run.py
 
-The others name what they need: benchmarks/openvaccine.py.
+The others name what they need: benchmarks/openvaccine.py, omniglot.py, cifar.py.
 """
 
 import subprocess
