@@ -151,10 +151,11 @@ def test_convolution_is_torchs_for_every_argument(options):
 
 
 @pytest.mark.parametrize("per_channel", [True, False])
-def test_vmap_over_tasks_is_the_loop_over_tasks(per_channel):
+@pytest.mark.parametrize("border", ["zero", "copy"])
+def test_vmap_over_tasks_is_the_loop_over_tasks(per_channel, border):
     """Radii that differ from task to task and channel to channel in one call."""
     torch.manual_seed(2)
-    layer = AKMConv2d(2, 3, 3, padding=1, per_channel=per_channel).double()
+    layer = AKMConv2d(2, 3, 3, padding=1, per_channel=per_channel, border=border).double()
     tasks = 4
     batched = {
         name: value.detach() + 0.4 * maps(tasks, *value.shape, seed=index)
