@@ -11,23 +11,22 @@ run, and runs that the file has are not made again.
 """
 
 import argparse
-import json
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from intervals import interval
+from rows import collect, interval
 from torch import Tensor, nn
 from torch.nn import functional
 
 from adakern.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from adakern.data.image_sets import read_cifar10
 from adakern.data.images import PIXEL_SCALE, ImageSet, ImageShape, read_images
-from adakern.files import write_atomically
 from adakern.models import AkmNetwork, AkmNetworkConfig
 from adakern.training.episodes import shifted
 
@@ -137,8 +136,6 @@ def row(
     chosen = np.random.default_rng(0).permutation(len(test.labels))[:corrupted]
     images, labels = test.images[chosen], test.labels[chosen]
     return {
-        "variant": variant.name,
-        "seed": seed,
         "parameters": model.parameter_count(),
         "cpu_seconds": round(seconds, 1),
         "clean": accuracy(model, test.images, test.labels),
@@ -189,20 +186,15 @@ def main() -> None:
         },
         "channels": list(CHANNELS),
     }
-    report: dict[str, Any] = {**settings, "rows": []}
-    if arguments.out.exists():
-        found = json.loads(arguments.out.read_text())
-        if {name: found[name] for name in settings} == settings:
-            report = found
-    for seed in range(arguments.seeds):
-        for variant in VARIANTS:
-            if any((one["variant"], one["seed"]) == (variant.name, seed) for one in report["rows"]):
-                continue
-            report["rows"].append(row(variant, seed, arguments.epochs, training, test, arguments.corrupted))
-            print(json.dumps(report["rows"][-1]), flush=True)
-            report["summary"] = summary(report["rows"])
-            text = json.dumps(report, indent=1) + "\n"
-            write_atomically(arguments.out, lambda path, text=text: path.write_text(text))
+    wanted = (
+        (
+            {"variant": variant.name, "seed": seed},
+            partial(row, variant, seed, arguments.epochs, training, test, arguments.corrupted),
+        )
+        for seed in range(arguments.seeds)
+        for variant in VARIANTS
+    )
+    collect(arguments.out, settings, wanted, summary)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,23 @@ alone, on 20-way 1-shot episodes, which are cheap and teach most. In the second 
 iterations, with the plain network or with the AKM network that ``convert`` makes of it. In the third the
 inner loop adapts what the variant says, on 5-way episodes of the shots that are tested. Variants of one
 seed share the stages before. Runs are kept in the work folder and resumed there; the learners in it
-(``learner.safetensors``) are what the rows were measured with. The results are written after every row.
+(``learner.safetensors``) are what the rows were measured with. The results are written after every row,
+and rows that the file has are not made again.
 """
 
 import argparse
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from intervals import interval
 from numpy.typing import NDArray
+from rows import collect, interval
 
 from adakern.data.image_sets import read_omniglot
 from adakern.data.images import ImageSet
-from adakern.files import write_atomically
 from adakern.models import AkmNetwork, AkmNetworkConfig
 from adakern.training.episodes import EpisodeSampler, EpisodeShape
 from adakern.training.maml import InnerLoop, MetaLearner
@@ -64,6 +64,8 @@ class Variant:
 
 
 VARIANTS = (
+    Variant("plain, classifier alone", False, InnerLoop.of("head", steps=2)),
+    Variant("AKM, classifier alone", True, InnerLoop.of("head", steps=2)),
     Variant("AKM, all parameters", True, InnerLoop.of("all", steps=2)),
     Variant("plain, all parameters", False, InnerLoop.of("all", steps=2)),
     Variant("AKM, r and s and classifier", True, InnerLoop.of("kernel+head", steps=2)),
@@ -167,9 +169,6 @@ def row(experiment: Experiment, variant: Variant, shots: int, episodes: int) -> 
     shares = accuracies(learner, experiment.images["test"], shots, episodes)
     network = learner.network
     return {
-        "variant": variant.name,
-        "shots": shots,
-        "seed": experiment.seed,
         "scope": variant.loop.scope,
         "modulated": variant.modulated,
         "parameters": network.parameter_count(),
@@ -205,22 +204,26 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = split(arguments.data)
-    report: dict[str, Any] = {
+    settings = {
         "command": f"python benchmarks/omniglot.py --data FILE.npz --seeds {arguments.seeds}",
         "characters": CHARACTERS,
         "network": NETWORK.to_json(),
         "iterations": list(arguments.iterations),
-        "rows": [],
     }
-    for seed in range(arguments.seeds):
-        experiment = Experiment(seed, tuple(arguments.iterations), images, arguments.work)
-        for shots in (1, 5):
-            for variant in VARIANTS:
-                report["rows"].append(row(experiment, variant, shots, arguments.episodes))
-                print(json.dumps(report["rows"][-1]), flush=True)
-                report["summary"] = summary(report["rows"])
-                text = json.dumps(report, indent=1) + "\n"
-                write_atomically(arguments.out, lambda path, text=text: path.write_text(text))
+    experiments = [
+        Experiment(seed, tuple(arguments.iterations), images, arguments.work)
+        for seed in range(arguments.seeds)
+    ]
+    wanted = (
+        (
+            {"variant": variant.name, "shots": shots, "seed": experiment.seed},
+            partial(row, experiment, variant, shots, arguments.episodes),
+        )
+        for experiment in experiments
+        for shots in (1, 5)
+        for variant in VARIANTS
+    )
+    collect(arguments.out, settings, wanted, summary)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from intervals import interval
+from rows import interval
 
 import adakern
 from adakern.data import Admission, SequenceRecord, alphabet_named, collate, read_npz
