@@ -4,13 +4,11 @@ from amaranth import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.cycles import latency, multipliers, pace
 from adakern_spec.digest import GATEWARE_VERSION, spec_digest
-from adakern_spec.network import Fold, SpnShape
-from adakern_spec.parameters import block_size
+from adakern_spec.networks import Folds, Shape, block_size, latency, multipliers, pace
 from adakern_spec.protocol import LINK, Link
 
-from .engines.spn import SpnEngine
+from .engines.networks import make_engine
 from .link.counters import Counters
 from .link.crc import BYTE_BITS
 from .link.dispatcher import Dispatcher
@@ -32,18 +30,16 @@ UART_CRC_BITS = 1
 """A byte from a UART takes at least 10 bits of 4 cycles: time enough to take its CRC bit by bit."""
 
 
-def timeout(shape: SpnShape, folds: tuple[Fold, ...]) -> int:
+def timeout(shape: Shape, folds: Folds) -> int:
     """Cycles that the engine has for whatever the link waits for: far more than it takes.
 
     The longest wait is that for a result once the map's last pixel is in: about the latency of the
     shortest map, which is mostly padding. Cycles in which the engine waits for a pixel do not count.
     """
-    return max(TIMEOUT_MIN, 4 * latency(shape, folds, 1))
+    return max(TIMEOUT_MIN, 4 * latency(shape, folds, shape.min_length))
 
 
-def identity(
-    shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, link: Link = LINK
-) -> dict[str, int | bytes]:
+def identity(shape: Shape, folds: Folds, clock_hz: int, link: Link = LINK) -> dict[str, int | bytes]:
     """What the device says of itself: IDENTITY_FIELDS but the parameters' state."""
     return {
         "digest": spec_digest(shape),
@@ -55,7 +51,7 @@ def identity(
         "outputs": shape.outputs,
         "window": link.window,
         "payload_max": link.payload,
-        "multipliers": multipliers(folds),
+        "multipliers": multipliers(shape, folds),
         "interval": pace(shape, folds),
         "parameter_size": block_size(shape),
     }
@@ -69,13 +65,13 @@ class Accelerator(wiring.Component):
 
     Parameters
     ----------
-    shape : SpnShape
-    folds : tuple of Fold
-        As in `SpnEngine`.
+    shape : SpnShape or AkmShape
+    folds : tuple of Fold or LayerFold
+        As in the engine of the shape.
     clock_hz : int
         Of the engine; told to the host, nothing else.
     engine : Component
-        With the ports of `SpnEngine`; that of ``shape`` and ``folds`` by default.
+        With the ports of `Engine`; that of ``shape`` and ``folds`` by default.
     timeout_cycles : int
         `timeout` of ``shape`` and ``folds`` by default.
     link : Link
@@ -96,8 +92,8 @@ class Accelerator(wiring.Component):
 
     def __init__(
         self,
-        shape: SpnShape,
-        folds: tuple[Fold, ...],
+        shape: Shape,
+        folds: Folds,
         clock_hz: int,
         engine: wiring.Component | None = None,
         timeout_cycles: int | None = None,
@@ -110,7 +106,7 @@ class Accelerator(wiring.Component):
         self.timeout_cycles = timeout(shape, folds) if timeout_cycles is None else timeout_cycles
         self.link = link
         self.crc_bits = crc_bits
-        self.engine = SpnEngine(shape, folds, link=link) if engine is None else engine
+        self.engine = make_engine(shape, folds, link=link) if engine is None else engine
         super().__init__()
 
     def elaborate(self, platform):
@@ -127,7 +123,7 @@ class Accelerator(wiring.Component):
         collector = ResultCollector(self.timeout_cycles, self.link)
         store = ParameterStore(block_size(self.shape), self.crc_bits)
         ledger = make_ledger(told)
-        writer = ReplyWriter(self.link)
+        writer = ReplyWriter(self.shape, self.link)
         counters = Counters()
         feeder = PixelFeeder(self.shape.stages[0])
 
@@ -224,8 +220,8 @@ class ByteTop(wiring.Component):
 
     def __init__(
         self,
-        shape: SpnShape,
-        folds: tuple[Fold, ...],
+        shape: Shape,
+        folds: Folds,
         clock_hz: int,
         engine: wiring.Component | None = None,
         timeout_cycles: int | None = None,
@@ -272,8 +268,8 @@ class UartTop(wiring.Component):
 
     def __init__(
         self,
-        shape: SpnShape,
-        folds: tuple[Fold, ...],
+        shape: Shape,
+        folds: Folds,
         clock_hz: int,
         baud: int,
         flow_control: bool = False,

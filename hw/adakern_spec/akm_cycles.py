@@ -65,21 +65,23 @@ def blanks(shape: AkmShape) -> tuple[int, ...]:
     return tuple((stage.radius + shape.radius) * (height + 1) for stage, height in layers)
 
 
-def intervals(shape: AkmShape, folds: Sequence[LayerFold]) -> tuple[int, ...]:
-    """Cycles per pixel that each layer needs."""
-    return tuple(fold.interval(stage) for fold, stage in zip(folds, shape.stages, strict=True))
-
-
-def pace(shape: AkmShape, folds: Sequence[LayerFold]) -> int:
-    """Cycles from one pixel of a map to the next at the first layer, so that none is too fast for any.
+def paces(shape: AkmShape, folds: Sequence[LayerFold]) -> tuple[int, ...]:
+    """Cycles from one pixel to the next in each layer, so that none is too fast for it or for a later one.
 
     Pixels that a downsampling layer lets through are at least twice as far apart.
     """
-    apart, slowest = 1, 1
-    for interval_, layer in zip(intervals(shape, folds), shape.layers, strict=True):
-        slowest = max(slowest, -(-interval_ // apart))
-        apart *= 1 if layer.downsample is Downsample.NONE else 2
-    return slowest
+    found: list[int] = []
+    behind = 1
+    for fold, stage, layer in reversed(list(zip(folds, shape.stages, shape.layers, strict=True))):
+        apart = 1 if layer.downsample is Downsample.NONE else 2
+        behind = max(fold.interval(stage), -(-behind // apart))
+        found.insert(0, behind)
+    return tuple(found)
+
+
+def pace(shape: AkmShape, folds: Sequence[LayerFold]) -> int:
+    """Cycles from one pixel of a map to the next."""
+    return paces(shape, folds)[0]
 
 
 def head_latency(shape: AkmShape) -> int:
@@ -94,9 +96,9 @@ def separation(shape: AkmShape, folds: Sequence[LayerFold]) -> int:
     needs a layer's blank pixels to get through, the first one as many real ones. So if it is enough for
     every layer's blank pixels and for the head, no map ever waits for the one before.
     """
-    drains = zip(blanks(shape), intervals(shape, folds), strict=True)
-    longest = max(*((count + 1) * interval_ for count, interval_ in drains), head_latency(shape))
-    return max(blanks(shape)[0], -(-longest // pace(shape, folds)) - 1)
+    drains = zip(blanks(shape), paces(shape, folds), strict=True)
+    longest = max(*((count + 1) * pace_ for count, pace_ in drains), head_latency(shape))
+    return -(-longest // pace(shape, folds)) - 1
 
 
 def _left_out(way: Downsample, height: int, length: int) -> int:
@@ -121,16 +123,16 @@ def latency(shape: AkmShape, folds: Sequence[LayerFold], length: int) -> int:
 
     The map's pixels at the pace, then in one layer after the other what pushes its last output out.
     """
-    paces = (pace(shape, folds), *intervals(shape, folds)[1:])
+    apart = paces(shape, folds)
     sizes = zip(shape.layers, shape.heights, shape.lengths(length), strict=False)
     pushes = [
         count - _left_out(layer.downsample, height, columns)
         for count, (layer, height, columns) in zip(blanks(shape), sizes, strict=True)
     ]
-    through = sum(count * cycles for count, cycles in zip(pushes, paces, strict=True))
+    through = sum(count * cycles for count, cycles in zip(pushes, apart, strict=True))
     layers = range(len(shape.layers))
     pipeline = sum(layer_latency(shape, folds, index) for index in layers) + DRAIN_LATENCY * (len(layers) - 1)
-    first = (shape.pixels(length) - 1) * paces[0] + SEQUENCER_LATENCY
+    first = (shape.pixels(length) - 1) * apart[0] + SEQUENCER_LATENCY
     return first + through + pipeline + head_latency(shape)
 
 
@@ -146,12 +148,7 @@ def flights(shape: AkmShape, folds: Sequence[LayerFold]) -> int:
     layer. One more for the job that is accepted ahead, one for the result on its way out.
     """
     shortest = shape.min_length
-    columns = sum(
-        height * cycles
-        for height, cycles in zip(
-            shape.heights, (pace(shape, folds), *intervals(shape, folds)[1:]), strict=False
-        )
-    )
+    columns = sum(height * pace_ for height, pace_ in zip(shape.heights, paces(shape, folds), strict=False))
     longest = latency(shape, folds, shortest) + columns
     return -(-longest // interval(shape, folds, shortest)) + 2
 

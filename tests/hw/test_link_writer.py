@@ -8,13 +8,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_hw.blocks.ram import Ram
-from adakern_hw.engines.spn import RESULT_LAYOUT
+from adakern_hw.engines.networks import result_layout
 from adakern_hw.link.layouts import Layouts
 from adakern_hw.link.ledger import CRC_PLACE, JOB_PLACE, RING, SIZE, make_ledger
 from adakern_hw.link.results import ResultCollector
 from adakern_hw.link.writer import SIZES, Record, ReplyWriter
 from adakern_sim.streams import Bench
 from adakern_spec import protocol
+from adakern_spec.akm import CLASSES_MAX, AkmLayer, AkmShape
+from adakern_spec.network import REFERENCE
 from adakern_spec.protocol import LINK, ErrorCode, Status, fields_size
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
@@ -31,14 +33,14 @@ ERROR = (Status.ERROR, bytes([ErrorCode.TIMEOUT]))
 class Written(wiring.Component):
     """Writer and collector with a ledger."""
 
-    def __init__(self, timeout=100):
+    def __init__(self, timeout=100, shape=REFERENCE):
         self.collector = ResultCollector(timeout)
-        self.writer = ReplyWriter(LINK)
+        self.writer = ReplyWriter(shape, LINK)
         layouts = Layouts(LINK)
         super().__init__(
             {
                 "jobs": In(stream.Signature(layouts.slot)),
-                "results": In(stream.Signature(RESULT_LAYOUT)),
+                "results": In(stream.Signature(result_layout(shape))),
                 "answers": In(self.writer.answers.signature.flip()),
                 "store": In(stream.Signature(8)),
                 "counters": In(stream.Signature(8)),
@@ -168,6 +170,27 @@ def test_a_result_goes_ahead_of_an_answer():
     bench.add(drive)
     bench.run()
     assert [part["slot"] for part in parts] == [3] * 25 + [0]
+
+
+@pytest.mark.parametrize("classes", [2, 3, CLASSES_MAX])
+def test_a_result_has_a_logit_for_each_class(classes):
+    dut = Written(shape=AkmShape(1, 8, (AkmLayer(4),), classes))
+    bench = Bench(dut)
+    logits = [random.Random(classes).randrange(-(1 << 31), 1 << 31) for _ in range(classes)]
+    bench.put(dut.jobs, [3])
+    bench.put(dut.results, [{"cycles": 7, "stalls": 9, "logits": logits}])
+    parts, times = watched(bench, dut)
+    offered = bench.times(dut.results)
+
+    async def wait(ctx):
+        await ctx.tick().repeat(200)
+
+    bench.add(wait)
+    bench.run()
+    numbers = [*((number, False) for number in (JOBS[0], CRC, 7, 9)), *((logit, True) for logit in logits)]
+    content = b"".join(number.to_bytes(4, "little", signed=signed) for number, signed in numbers)
+    assert replies_of(parts) == {3: (Status.OK, content)}
+    assert times[-1] - offered[0] == 1
 
 
 def collect(slots, results, abort_at=None, stalled=0, cycles=600):

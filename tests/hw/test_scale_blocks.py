@@ -18,8 +18,7 @@ pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 def test_average_over_the_real_pixels_of_each_map(outputs, height, stall):
     rng = np.random.default_rng(height)
     lengths = [1, 4, 1, 1, 7, 30]
-    shape = SpnShape((1, outputs), height, max_length=30)
-    dut = GlobalAverage(shape)
+    dut = GlobalAverage(outputs, 1, height * 30)
     bench = Bench(dut, seed=outputs)
     stream, sums = [], []
     for length in lengths:

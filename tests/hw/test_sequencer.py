@@ -4,6 +4,7 @@ import random
 import pytest
 
 from adakern_hw.blocks.sequencer import Sequencer
+from adakern_hw.engines.spn import spn_schedule
 from adakern_sim.pixels import pixels, tagged_pixels
 from adakern_sim.streams import Bench
 from adakern_spec import cycles
@@ -22,7 +23,7 @@ def test_maps_come_out_tagged_unbroken_padded_and_paced(kernel, height, pace, st
     shape = SpnShape((2, 1, 1), height, kernel)
     folds = folds_for_interval(shape, pace)
     pace = cycles.pace(shape, folds)
-    dut = Sequencer(shape, folds)
+    dut = Sequencer(spn_schedule(shape, folds))
     bench = Bench(dut, seed=height)
     chance = random.Random(kernel)
     maps = [random_map(2, height, length, chance) for length in LENGTHS]
@@ -59,7 +60,7 @@ def test_maps_come_out_tagged_unbroken_padded_and_paced(kernel, height, pace, st
 
 def test_without_room_no_job_is_accepted():
     shape = SpnShape((1, 1), 2)
-    dut = Sequencer(shape, folds_for_interval(shape, 9))
+    dut = Sequencer(spn_schedule(shape, folds_for_interval(shape, 9)))
     bench = Bench(dut)
     accepted = bench.times(dut.jobs)
 

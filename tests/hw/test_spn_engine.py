@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 from amaranth import ResetInserter, Signal
+from engine_run import SETTLED, EngineRun
 from simulated_rows import SimulatedEcp5Row
 
 from adakern.parameters import SpnParameters
@@ -18,65 +19,22 @@ from adakern_spec.protocol import LINK, Link
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
-SETTLED = 4
-"""Cycles for the last parameter byte to reach its memory."""
 
+class Run(EngineRun):
+    """Random maps of these lengths through an engine with random parameters."""
 
-class Run:
-    """Maps through an engine in one go. ``pauses``: cycles to wait ahead of the pixel of an index."""
-
-    def __init__(
-        self,
-        shape,
-        folds,
-        lengths,
-        seed=0,
-        extreme=False,
-        stall=0.0,
-        result_stall=0.0,
-        pauses=None,
-        multipliers=None,
-        link=LINK,
-    ):
+    def __init__(self, shape, folds, lengths, seed=0, extreme=False, multipliers=None, link=LINK, **options):
         rng = np.random.default_rng(seed)
         self.shape, self.folds, self.lengths = shape, folds, lengths
         self.parameters = SpnParameters.random(shape, rng, extreme)
         fmt = shape.stages[0].input_format
         dtype = np.int8 if fmt.signed else np.uint8
-        self.maps = [
+        maps = [
             rng.integers(fmt.min, fmt.max + 1, (shape.in_channels, shape.height, length)).astype(dtype)
             for length in lengths
         ]
         dut = SpnEngine(shape, folds, multipliers, link)
-        bench = Bench(dut, seed)
-        loaded = Signal()
-
-        async def feed(ctx):
-            await bench.send(ctx, dut.parameters, self.parameters.to_block())
-            await ctx.tick().repeat(SETTLED)
-            ctx.set(loaded, 1)
-            stream = [pixel for values in self.maps for pixel in pixels(values)]
-            for index, pixel in enumerate(stream):
-                if pauses and index in pauses:
-                    await ctx.tick().repeat(pauses[index])
-                await bench.send(ctx, dut.pixels, [pixel], stall)
-
-        async def jobs(ctx):
-            while not ctx.get(loaded):
-                await ctx.tick()
-            await bench.send(ctx, dut.jobs, lengths, stall)
-
-        bench.add(feed)
-        bench.add(jobs)
-        self.results = bench.get(dut.results, len(lengths), result_stall)
-        self.pixel_times = bench.times(dut.pixels)
-        self.result_times = bench.times(dut.results)
-        bench.run()
-
-    @property
-    def starts(self):
-        counts = np.cumsum([0] + [self.shape.pixels(length) for length in self.lengths[:-1]])
-        return [self.pixel_times[count] for count in counts]
+        super().__init__(dut, self.parameters.to_block(), maps, seed, **options)
 
     def check(self):
         for values, result in zip(self.maps, self.results, strict=True):

@@ -16,7 +16,7 @@ from adakern_hw.blocks import conv, delay, macs, meter, multiplier, parameters, 
 from adakern_hw.blocks import serial as arithmetic
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
 from adakern_hw.blocks.window import MemoryWindow, RegisterWindow
-from adakern_hw.engines.spn import SpnEngine
+from adakern_hw.engines.spn import SpnEngine, spn_schedule
 from adakern_hw.link import counters, dispatcher, framing, ledger, replies, results, store, uart, writer
 from adakern_hw.link import window as request_window
 from adakern_hw.synthesis import COMMANDS, synthesise
@@ -57,10 +57,10 @@ BLOCKS = {
     "conv stage": (lambda: conv.ConvStage(STAGE, FOLD, HEIGHT), FOLD.multipliers, True),
     "divider": (lambda: arithmetic.Divider(20, 16), 0, False),
     "serial multiplier": (lambda: arithmetic.SerialMultiplier(signed(16), 16), 0, False),
-    "global average": (lambda: scale.GlobalAverage(SHAPE), 0, False),
+    "global average": (lambda: scale.GlobalAverage(2, 1, HEIGHT * 4095), 0, False),
     "scale head": (lambda: scale.ScaleHead(2), 0, False),
     "kernel size": (lambda: scale.KernelSize(2), 0, False),
-    "sequencer": (lambda: sequencer.Sequencer(SHAPE, FOLDS), 0, False),
+    "sequencer": (lambda: sequencer.Sequencer(spn_schedule(SHAPE, FOLDS)), 0, False),
     "map meter": (lambda: meter.MapMeter(120, 6), 0, True),
     "engine": (lambda: SpnEngine(SHAPE, FOLDS), MULTIPLIERS, True),
     "frame receiver": (framing.FrameReceiver, 0, False),
@@ -73,7 +73,7 @@ BLOCKS = {
         False,
     ),
     "result collector": (lambda: results.ResultCollector(1 << 20), 0, False),
-    "reply writer": (lambda: writer.ReplyWriter(LINK), 0, False),
+    "reply writer": (lambda: writer.ReplyWriter(SHAPE, LINK), 0, False),
     "ledger": (lambda: ledger.make_ledger(top.identity(SHAPE, FOLDS, CLOCK)), 0, True),
     "parameter store": (lambda: store.ParameterStore(block_size(SHAPE)), 0, True),
     "counters": (counters.Counters, 0, False),

@@ -49,7 +49,7 @@ def golden(parameters: SpnParameters, values: np.ndarray):
 def engine_plan(parameters: SpnParameters, seed: int) -> BenchPlan:
     shape = parameters.shape
     maps = random_maps(shape, seed)
-    layout = input_layout(shape)
+    layout = input_layout(shape.stages[0])
     results = [golden(parameters, values) for values in maps]
     mask = packed(RESULT_LAYOUT, {"cycles": 0, "stalls": 0, "scales": [0xFFFF] * 2, "kernels": [0xFFFF] * 2})
     answers = [

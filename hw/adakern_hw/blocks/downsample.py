@@ -146,7 +146,7 @@ class Drain(wiring.Component):
     blanks : int
         Pixels that push a map through the layer.
     interval : int
-        Cycles per pixel that the layer needs.
+        Cycles from one pixel to the next.
 
     Members
     -------

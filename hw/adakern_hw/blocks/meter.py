@@ -15,8 +15,8 @@ class Meter(wiring.Component):
 
     Members
     -------
-    first : In(1)
-        A map begins in this cycle.
+    first, ended : In(1)
+        The first, the last pixel of a map is accepted in this cycle.
     stalled : In(1)
     answered : In(1)
         The oldest map's answer is there in this cycle.
@@ -26,6 +26,7 @@ class Meter(wiring.Component):
     """
 
     first: In(1)
+    ended: In(1)
     stalled: In(1)
     answered: In(1)
     cycles: Out(COUNTER_BITS)
@@ -48,7 +49,7 @@ class SingleMapMeter(Meter):
 
 
 class MapMeter(Meter):
-    """Several maps at a time.
+    """Several maps at a time, of which the next may push out the one before.
 
     The engine is a pure delay behind its first stage, so a stall holds a map up only if it comes
     before the pixel that pushes the map out, ``pipeline`` cycles ahead of its answer: stalls are
@@ -98,6 +99,54 @@ class MapMeter(Meter):
             m.d.sync += stalls.eq(stalls + 1)
         with m.If(late.output):
             m.d.sync += late_stalls.eq(late_stalls + 1)
+        return m
+
+
+class DrainedMapMeter(Meter):
+    """Several maps at a time, pushed out by blank pixels alone: only stalls before a map's end hold it up.
+
+    Parameters
+    ----------
+    flights : int
+        Most maps under way.
+    """
+
+    def __init__(self, flights: int) -> None:
+        self.flights = flights
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        # The oldest map's numbers are read all the time, and there long before it is answered.
+        depth = max(self.flights, 2)
+        m.submodules.starts = starts = Ram(COUNTER_BITS, depth)
+        m.submodules.waits = waits = Ram(COUNTER_BITS, depth)
+        now, stalls = Signal(COUNTER_BITS), Signal(COUNTER_BITS)
+        head = Signal(range(depth))
+        # A map of one pixel ends as it begins.
+        waited = Mux(self.first, 0, stalls)
+        for memory, event, value in ((starts, self.first, now), (waits, self.ended, waited)):
+            tail = Signal(range(depth))
+            m.d.comb += [
+                memory.write.addr.eq(tail),
+                memory.write.data.eq(value),
+                memory.write.en.eq(event),
+                memory.read.addr.eq(head),
+                memory.read.en.eq(1),
+            ]
+            with m.If(event):
+                m.d.sync += tail.eq(Mux(tail == depth - 1, 0, tail + 1))
+        with m.If(self.answered):
+            m.d.sync += head.eq(Mux(head == depth - 1, 0, head + 1))
+        m.d.sync += [
+            now.eq(now + 1),
+            self.cycles.eq(now - starts.read.data),
+            self.stalls.eq(waits.read.data),
+        ]
+        with m.If(self.first):
+            m.d.sync += stalls.eq(0)
+        with m.Elif(self.stalled):
+            m.d.sync += stalls.eq(stalls + 1)
         return m
 
 

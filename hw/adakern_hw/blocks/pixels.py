@@ -7,7 +7,7 @@ like any other, so that each block answers one pixel with one pixel.
 
 from amaranth.lib import data
 
-from adakern_spec.network import SpnShape
+from adakern_spec.network import ConvShape
 from adakern_spec.numbers import Format
 
 from ..fixed import shape_of
@@ -33,6 +33,6 @@ def pixel_layout(fmt: Format, channels: int, radius: int) -> data.StructLayout:
     return data.StructLayout({"values": values_layout(fmt, channels), "tags": tag_layout(radius)})
 
 
-def input_layout(shape: SpnShape) -> data.ArrayLayout:
-    """A pixel of a map as it enters the engine, without tags."""
-    return values_layout(shape.stages[0].input_format, shape.in_channels)
+def input_layout(stage: ConvShape) -> data.ArrayLayout:
+    """A pixel of a map as it enters the engine whose first stage this is, without tags."""
+    return values_layout(stage.input_format, stage.in_channels)

@@ -4,8 +4,8 @@ from amaranth import Array, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.network import SpnShape
 from adakern_spec.numbers import (
+    ACTIVATION_BITS,
     BASE,
     GAIN,
     KERNEL,
@@ -15,6 +15,7 @@ from adakern_spec.numbers import (
     SCALE,
     SCALE_MAX,
     SCALE_MIN,
+    Format,
     bits_for,
 )
 from adakern_spec.parameters import DIRECTION_FIELDS, DIRECTIONS, HEAD_FIELDS
@@ -24,6 +25,9 @@ from .parameters import BYTES, RecordStore
 from .pixels import pixel_layout
 from .rounding import RoundShift
 from .serial import Divider, SerialMultiplier
+
+INPUT = Format(ACTIVATION_BITS, signed=False)
+"""What is averaged, behind a ReLU."""
 
 SIZE_LAYOUT = data.StructLayout({"scale": shape_of(SCALE), "kernel": shape_of(KERNEL)})
 """Answer for one direction."""
@@ -38,6 +42,15 @@ class GlobalAverage(wiring.Component):
 
     Bits: S has 8 more than the count of the longest map's pixels; a mean is at most 255 * 2^8.
 
+    Parameters
+    ----------
+    channels : int
+    reach : int
+        Columns at which the pixels' tags saturate.
+    most : int
+        Pixels of the longest map.
+    single : bool
+
     Members
     -------
     pixels : In(stream of pixels)
@@ -45,13 +58,11 @@ class GlobalAverage(wiring.Component):
         One per channel, in order.
     """
 
-    def __init__(self, shape: SpnShape, single: bool = False) -> None:
-        self.shape = shape
+    def __init__(self, channels: int, reach: int, most: int, single: bool = False) -> None:
+        self.channels = channels
         self.single = single
-        last = shape.stages[-1]
-        self.format = last.output_format
-        self.layout = pixel_layout(self.format, shape.outputs, last.radius)
-        self.count_bits = bits_for(shape.pixels(shape.max_length))
+        self.layout = pixel_layout(INPUT, channels, reach)
+        self.count_bits = bits_for(most)
         super().__init__(
             {
                 "pixels": In(stream.Signature(self.layout)),
@@ -61,7 +72,7 @@ class GlobalAverage(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        outputs = self.shape.outputs
+        outputs = self.channels
         m.submodules.divider = divider = Divider(self.count_bits, MEAN.bits)
         wiring.connect(m, divider.quotients, wiring.flipped(self.means))
 
@@ -76,7 +87,7 @@ class GlobalAverage(wiring.Component):
         with m.If(self.pixels.ready):
             m.d.sync += [present.eq(self.pixels.valid & self.pixels.p.tags.real), pixel.eq(self.pixels.p)]
 
-        sums = [Signal(self.count_bits + self.format.bits, name=f"sum_{i}") for i in range(outputs)]
+        sums = [Signal(self.count_bits + INPUT.bits, name=f"sum_{i}") for i in range(outputs)]
         count = Signal(self.count_bits)
         totals, total_count = sums, count
         if not self.single:

@@ -1,28 +1,51 @@
 """Sequencer: turns jobs and bare pixels into the paced pixel stream of the conv stages."""
 
+from dataclasses import dataclass
+
 from amaranth import Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from adakern_spec.cycles import overlaps, pace, padding, separation
-from adakern_spec.network import Fold, SpnShape, in_turns
+from adakern_spec.network import ConvShape
 from adakern_spec.numbers import LENGTH_BITS
-from adakern_spec.protocol import LINK, Link
 
-from .hints import COPY
+from .pacer import Pacer
 from .pixels import input_layout, pixel_layout
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the pixels of maps come, and what they are told.
+
+    ``stage`` is the one that takes them, ``height`` its rows, ``reach`` the columns at which their tags
+    saturate. Pixels come every ``pace`` cycles, behind a map ``drain`` blank ones. The next map may begin
+    ahead of them if maps ``overlap``; it ends at least ``separation`` columns after the one before. With
+    ``single`` none of this is needed: maps come one at a time.
+    """
+
+    stage: ConvShape
+    height: int
+    reach: int
+    pace: int
+    drain: int
+    overlap: bool = False
+    separation: int = 1
+    single: bool = False
 
 
 class Sequencer(wiring.Component):
     """Tags the pixels of each job's map and sends one every ``pace`` cycles.
 
     After a map, blank pixels push it through the stages, unless the next map is there and does that: it
-    may if the shape `overlaps`, otherwise it begins behind the last blank pixel.
+    may if maps overlap, otherwise it begins behind the last blank pixel.
     Inside a map nothing but its own pixels is sent: if one is missing, all stages wait. A map so short
-    that it would end before the scale head has finished the one before is held back by whole columns
-    (`separation`). None of this is needed where maps come one at a time.
+    that it would end before the head has finished the one before is held back by whole columns.
 
     Latency: a pixel accepted in one cycle is offered in the next.
+
+    Parameters
+    ----------
+    schedule : Schedule
 
     Members
     -------
@@ -33,59 +56,44 @@ class Sequencer(wiring.Component):
     pixels : In(stream of a pixel's values)
         ``height * length`` per job, length-major.
     tagged : Out(stream of pixels)
-    first : Out(1)
-        The first pixel of a map is accepted in this cycle.
+    first, last : Out(1)
+        The first, the last pixel of a map is accepted in this cycle.
     stalled : Out(1)
         A pixel is due in the middle of a map and not there.
     """
 
-    def __init__(self, shape: SpnShape, folds: tuple[Fold, ...], link: Link = LINK) -> None:
-        self.link = link
-        self.shape = shape
-        self.folds = folds
-        stage = shape.stages[0]
-        self.radius = stage.radius
-        self.single = in_turns(shape, folds)
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        fmt, channels = schedule.stage.input_format, schedule.stage.in_channels
         super().__init__(
             {
                 "jobs": In(stream.Signature(unsigned(LENGTH_BITS))),
                 "room": In(1),
-                "pixels": In(stream.Signature(input_layout(shape))),
-                "tagged": Out(
-                    stream.Signature(pixel_layout(stage.input_format, shape.in_channels, stage.radius))
-                ),
+                "pixels": In(stream.Signature(input_layout(schedule.stage))),
+                "tagged": Out(stream.Signature(pixel_layout(fmt, channels, schedule.reach))),
                 "first": Out(1),
+                "last": Out(1),
                 "stalled": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        interval = pace(self.shape, self.folds)
-        countdown = Signal(range(interval))
-        elapsed = Signal(init=1)
-        sent, offered = Signal(), Signal(attrs={COPY: 1})
-        due, accepted, blank = Signal(), Signal(), Signal()
-        # Only at a pixel per cycle may the one before be taken in the very cycle in which the next is due.
-        free = ~sent if interval > 1 else ~sent | self.tagged.ready
-        m.d.comb += due.eq(elapsed & free)
-        with m.If(accepted | blank):
-            m.d.sync += [countdown.eq(interval - 1), elapsed.eq(interval == 1), sent.eq(1), offered.eq(1)]
-        with m.Else():
-            with m.If(countdown != 0):
-                m.d.sync += countdown.eq(countdown - 1)
-            m.d.sync += elapsed.eq(countdown <= 1)
-            with m.If(self.tagged.ready):
-                m.d.sync += [sent.eq(0), offered.eq(0)]
-        m.d.comb += self.tagged.valid.eq(offered)
+        m.submodules.pacer = pacer = Pacer(self.schedule.pace)
+        due, free = pacer.due, pacer.free
+        accepted, blank = Signal(), Signal()
+        m.d.comb += [
+            pacer.taken.eq(accepted | blank),
+            pacer.ready.eq(self.tagged.ready),
+            self.tagged.valid.eq(pacer.offered),
+        ]
 
-        drain = padding(self.shape, self.folds)
+        drain = self.schedule.drain
         undrained = Signal(range(drain + 1))
         loaded = Signal()
         begun = Signal()
         may_begin = Signal()
-        overlap = self.single or overlaps(self.shape, self.folds, self.link)
-        pushes = Const(1) if overlap else undrained == 0
+        pushes = Const(1) if self.schedule.single or self.schedule.overlap else undrained == 0
         m.d.comb += [
             self.pixels.ready.eq(due & loaded & (begun | (may_begin & pushes))),
             accepted.eq(self.pixels.ready & self.pixels.valid),
@@ -93,10 +101,11 @@ class Sequencer(wiring.Component):
             self.stalled.eq(due & begun & ~self.pixels.valid),
         ]
         last, long, few = self._map(m, loaded, begun, accepted, free)
-        if self.single:
+        m.d.comb += self.last.eq(accepted & last)
+        if self.schedule.single:
             m.d.comb += may_begin.eq(1)
         else:
-            self._separate(m, may_begin, long, few, accepted & last)
+            self._separate(m, may_begin, long, few, self.last)
 
         m.d.comb += blank.eq(due & ~begun & ~accepted & (undrained != 0))
         with m.If(accepted):
@@ -110,19 +119,19 @@ class Sequencer(wiring.Component):
     ) -> tuple[Signal, Signal, Value]:
         """Place of the next pixel in its map: whether it is the last; whether the map is so long that it
         need not be held back, and if not, the columns after the pixel's own."""
-        height, radius = self.shape.height, self.radius
-        columns = separation(self.shape, self.folds)
+        height, reach = self.schedule.height, self.schedule.reach
+        columns = self.schedule.separation
         row = Signal(range(height))
-        before = Signal(range(radius + 1))
+        before = Signal(range(reach + 1))
         columns_after = Signal(LENGTH_BITS, reset_less=True)
         # What is asked of ``columns_after``, which is too wide to be compared in the cycle that asks.
         last_column, long = Signal(), Signal(reset_less=True)
-        after = Signal(range(radius + 1), reset_less=True)
+        after = Signal(range(reach + 1), reset_less=True)
         last_row, last = Signal(init=height == 1), Signal()
         m.d.comb += last.eq(last_row & last_column)
         # Nothing is decided in the cycle after a pixel, unless there is a pixel in every cycle.
         counted: Signal = accepted
-        if pace(self.shape, self.folds) > 1:
+        if self.schedule.pace > 1:
             counted = Signal()
             m.d.sync += counted.eq(accepted)
         with m.If(counted):
@@ -130,10 +139,10 @@ class Sequencer(wiring.Component):
             m.d.sync += last_row.eq(Const(1) if height == 1 else row == height - 2)
             with m.If(last_row):
                 m.d.sync += [
-                    before.eq(Mux(before == radius, radius, before + 1)),
+                    before.eq(Mux(before == reach, reach, before + 1)),
                     columns_after.eq(columns_after - 1),
                     last_column.eq(columns_after == 1),
-                    after.eq(Mux(columns_after > radius, radius, columns_after - 1)),
+                    after.eq(Mux(columns_after > reach, reach, columns_after - 1)),
                 ]
             with m.If(last):
                 m.d.sync += [loaded.eq(0), begun.eq(0)]
@@ -144,7 +153,7 @@ class Sequencer(wiring.Component):
                 before.eq(0),
                 columns_after.eq(length - 1),
                 last_column.eq(length == 1),
-                after.eq(Mux(length > radius, radius, length - 1)),
+                after.eq(Mux(length > reach, reach, length - 1)),
                 long.eq(length >= columns),
             ]
 
@@ -157,7 +166,7 @@ class Sequencer(wiring.Component):
                 tags.real.eq(accepted),
                 tags.last.eq(accepted & last),
             ]
-            if radius:
+            if reach:
                 m.d.sync += [tags.before.eq(before), tags.after.eq(after)]
         # A map that is not long has fewer than ``columns`` columns.
         few = columns_after[: (columns - 1).bit_length()]
@@ -165,7 +174,7 @@ class Sequencer(wiring.Component):
 
     def _job(self, m: Module, loaded: Signal, ends: Value) -> tuple[Value, Value]:
         """Length of the next map, and whether it takes the place of the one before in this cycle."""
-        if self.single:
+        if self.schedule.single:
             m.d.comb += self.jobs.ready.eq(~loaded & self.room)
             return self.jobs.payload, self.jobs.valid & self.jobs.ready
         length = Signal(LENGTH_BITS, reset_less=True)
@@ -180,9 +189,9 @@ class Sequencer(wiring.Component):
 
     def _separate(self, m: Module, may_begin: Signal, long: Signal, few: Value, ended: Signal) -> None:
         """Hold a map back that would end less than `separation` columns after the one before."""
-        columns = separation(self.shape, self.folds)
-        interval = pace(self.shape, self.folds)
-        column = self.shape.height * interval
+        columns = self.schedule.separation
+        interval = self.schedule.pace
+        column = self.schedule.height * interval
         owed = Signal(range(columns))
         timer = Signal(range(column + interval - 1))
         m.d.comb += may_begin.eq(long | (few >= owed))

@@ -6,9 +6,8 @@ from amaranth.lib.memory import WritePort
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
-from adakern_spec.network import SpnShape
+from adakern_spec.networks import Shape, block_size
 from adakern_spec.numbers import LENGTH_BITS
-from adakern_spec.parameters import block_size
 from adakern_spec.protocol import LINK, ErrorCode, Link, Request
 
 from .answer import Answer
@@ -29,7 +28,7 @@ NOTHING = 0
 class _Registers:
     """What the states of the `Dispatcher` share besides the request in hand and its answer."""
 
-    def __init__(self, shape: SpnShape) -> None:
+    def __init__(self, shape: Shape) -> None:
         # The engine has parameters.
         self.valid = Signal(reset_less=True)
         # The open job; ``left`` bytes of its map are to come, ``behind`` the DATA in hand if that is taken;
@@ -63,7 +62,7 @@ class Dispatcher(wiring.Component):
 
     Parameters
     ----------
-    shape : SpnShape
+    shape : SpnShape or AkmShape
     timeout : int
         Cycles.
     link : Link
@@ -90,7 +89,7 @@ class Dispatcher(wiring.Component):
     abort : Out(1)
     """
 
-    def __init__(self, shape: SpnShape, timeout: int, link: Link = LINK) -> None:
+    def __init__(self, shape: Shape, timeout: int, link: Link = LINK) -> None:
         self.shape = shape
         self.link = link
         layouts = Layouts(link)

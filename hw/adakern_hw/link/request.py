@@ -4,9 +4,8 @@ from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from adakern_spec import protocol
-from adakern_spec.network import SpnShape
+from adakern_spec.networks import Shape, block_size
 from adakern_spec.numbers import LENGTH_BITS
-from adakern_spec.parameters import block_size
 from adakern_spec.protocol import Field, Link, Request
 
 from ..fixed import times
@@ -59,7 +58,7 @@ class RequestInHand:
         Of a job: no map has this length.
     """
 
-    def __init__(self, shape: SpnShape, link: Link) -> None:
+    def __init__(self, shape: Shape, link: Link) -> None:
         self.shape = shape
         layouts = Layouts(link)
         self.kind = Signal(8, reset_less=True)
@@ -119,5 +118,5 @@ class RequestInHand:
         count = Mux(self.kind == Request.PARAMETER_READ, self.size, self.remaining)
         m.d.sync += [
             self.beyond.eq((self.arguments[bits:] != 0) | (self.arguments[:bits] + count > block)),
-            self.bad_job.eq((self.length == 0) | (self.length > self.shape.max_length)),
+            self.bad_job.eq((self.length < self.shape.min_length) | (self.length > self.shape.max_length)),
         ]

@@ -8,9 +8,10 @@ from amaranth.lib.memory import ReadPort
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec import protocol
+from adakern_spec.networks import Shape, result_fields
 from adakern_spec.protocol import Link, Status, fields_size
 
-from ..engines.spn import RESULT_LAYOUT
+from ..engines.networks import result_layout
 from .layouts import REPLY_LENGTH, Layouts
 from .ledger import CRC_PLACE, JOB_PLACE, JOB_SIZE, RING, SIZE
 
@@ -47,8 +48,8 @@ SIZES = {
     Record.IDENTITY: fields_size(protocol.IDENTITY_FIELDS),
     Record.COMMIT: fields_size(protocol.PARAMETER_COMMIT_REPLY_FIELDS),
     Record.COUNTERS: fields_size(protocol.COUNTER_FIELDS),
-    Record.RESULT: fields_size(protocol.RESULT_FIELDS),
 }
+"""Bytes of the replies that are the same for every network."""
 
 
 class ReplyWriter(wiring.Component):
@@ -62,6 +63,8 @@ class ReplyWriter(wiring.Component):
 
     Parameters
     ----------
+    shape : SpnShape or AkmShape
+        What a result says.
     link : Link
 
     Members
@@ -70,7 +73,7 @@ class ReplyWriter(wiring.Component):
     results : In(stream of {"record": RESULT or ERROR, "code", "slot", "entry": of the job number})
     abort : In(1)
     ledger : In(ReadPort)
-    engine : In(RESULT_LAYOUT)
+    engine : In(`result_layout`)
         While a result is offered.
     store, counters : In(stream of 8 bits)
     reading, counting : Out(1)
@@ -78,7 +81,8 @@ class ReplyWriter(wiring.Component):
     parts : Out(stream of REPLY_PART, always ready)
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, shape: Shape, link: Link) -> None:
+        self.sizes = SIZES | {Record.RESULT: fields_size(result_fields(shape))}
         layouts = Layouts(link)
         answer = {"record": RECORD, "size": REPLY_LENGTH, "code": CODE, "slot": layouts.slot}
         result = {"record": RECORD, "code": CODE, "slot": layouts.slot, "entry": ENTRY}
@@ -88,7 +92,7 @@ class ReplyWriter(wiring.Component):
                 "results": In(stream.Signature(data.StructLayout(result))),
                 "abort": In(1),
                 "ledger": In(ReadPort.Signature(addr_width=ADDRESS.width, shape=8)),
-                "engine": In(RESULT_LAYOUT),
+                "engine": In(result_layout(shape)),
                 "store": In(stream.Signature(8)),
                 "counters": In(stream.Signature(8)),
                 "reading": Out(1),
@@ -99,7 +103,7 @@ class ReplyWriter(wiring.Component):
 
     def latency(self, record: Record) -> int:
         """Cycles from the offer of a reply to its final part, if its bytes are there."""
-        return 4 + 2 * SIZES[record]
+        return 4 + 2 * self.sizes[record]
 
     def elaborate(self, platform):
         m = Module()
@@ -126,9 +130,11 @@ class ReplyWriter(wiring.Component):
         byte = Signal(8)
         due = Signal(init=1)
         # The engine's bytes as the reply counts them.
-        measured = Value.cast(self.engine)
-        measured = Cat(measured[8 * HEAD :], measured[: 8 * HEAD])
+        place = Signal(range(self.sizes[Record.RESULT] - HEAD))
+        measured = Cat(self.engine, Const(0, 8 * (1 << len(place)) - len(Value.cast(self.engine))))
+        measured = measured.rotate_left(8 * HEAD)
         m.d.comb += [
+            place.eq(index),
             self.ledger.addr.eq(address),
             self.ledger.en.eq(1),
             byte.eq(self.ledger.data),
@@ -137,7 +143,7 @@ class ReplyWriter(wiring.Component):
             self.counting.eq(busy & (record == Record.COUNTERS)),
         ]
         with m.Switch(record):
-            for name, count in SIZES.items():
+            for name, count in self.sizes.items():
                 with m.Case(name):
                     m.d.comb += size.eq(count)
             with m.Default():
@@ -154,7 +160,7 @@ class ReplyWriter(wiring.Component):
             with m.Case(Record.RESULT):
                 m.d.comb += first.eq(Cat(Const(0, range(JOB_SIZE)), results.payload.entry) | JOB_PLACE)
                 with m.If(index >= HEAD):
-                    m.d.comb += byte.eq(measured.word_select(index[:4], 8))
+                    m.d.comb += byte.eq(measured.word_select(place, 8))
 
         done, fetches, aborted = Signal(), Signal(), Signal()
         m.d.comb += [
