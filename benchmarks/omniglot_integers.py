@@ -13,6 +13,7 @@ as well, whose answers must be the integers, every bit.
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Integers:
         self.images = torch.cat([tasks.support.flatten(0, 1), tasks.query.flatten(0, 1)])
         self.updates = learner.loop.scope != "all"
         if self.updates:
-            adapted = [learner.adapt(support, tasks.support_labels) for support in tasks.support]
+            adapted = [learner.adapt(support, tasks.support_labels)[0] for support in tasks.support]
             # The classifier of a learner that adapts it is zero: that of an adapted network has a scale.
             start = adapted[0] if learner.loop.adapts_head else learner.network
             self.base = quantise(start, calibration(self.images), adapted=adapted, clip_sigma=True)
@@ -69,8 +70,9 @@ class Integers:
         return adapt(self.base, update, clip_sigma=True)
 
 
-def right(logits: np.ndarray, labels: Tensor) -> float:
-    return float((logits.argmax(axis=1) == labels.numpy()).mean())
+def right(logits: np.ndarray, outputs: Sequence[int], labels: Tensor) -> float:
+    """Share of right answers; ``outputs``: the label that each output stands for."""
+    return float((np.array(outputs)[logits.argmax(axis=1)] == labels.numpy()).mean())
 
 
 def measure(
@@ -110,7 +112,7 @@ def episode(
     learner: MetaLearner, integers: Integers, tasks: Episodes, index: int, device: Device | None
 ) -> tuple[float, float, int]:
     """Shares of right answers in float and in integers; the device's answers that equal the integers."""
-    network = learner.adapt(tasks.support[index], tasks.support_labels)
+    network, outputs = learner.adapt(tasks.support[index], tasks.support_labels)
     with torch.no_grad():
         exact = network(tasks.query[index]).numpy()
     artifact = integers.adapted(network)
@@ -122,7 +124,8 @@ def episode(
         answers = device.predict(maps, np.full(len(maps), maps.shape[3])).logits
         same = int((answers == logits).all(axis=1).sum())
         assert same == len(maps), "the gateware's answers are not the reference's"
-    return right(exact, tasks.query_labels), right(logits, tasks.query_labels), same
+    labels = tasks.query_labels
+    return right(exact, outputs, labels), right(logits, outputs, labels), same
 
 
 def main() -> None:
