@@ -29,6 +29,19 @@ TIMEOUT_MIN = 1 << 20
 UART_CRC_BITS = 1
 """A byte from a UART takes at least 10 bits of 4 cycles: time enough to take its CRC bit by bit."""
 
+COMMIT_CYCLES = 1 << 17
+"""Most that a commit takes to read the store twice, where a byte per cycle allows: below 3 ms at 48 MHz, so
+that a device with a large model adapts within 10 ms."""
+
+
+def store_crc_bits(size: int, crc_bits: int) -> int:
+    """Bits per cycle of the CRC over a store of ``size`` bytes: ``crc_bits``, or more for `COMMIT_CYCLES`."""
+    for bits in range(crc_bits, BYTE_BITS):
+        # A byte's bits, and a cycle to take the byte.
+        if BYTE_BITS % bits == 0 and 2 * size * (BYTE_BITS // bits + 1) <= COMMIT_CYCLES:
+            return bits
+    return BYTE_BITS
+
 
 def timeout(shape: Shape, folds: Folds) -> int:
     """Cycles that the engine has for whatever the link waits for: far more than it takes.
@@ -76,7 +89,7 @@ class Accelerator(wiring.Component):
         `timeout` of ``shape`` and ``folds`` by default.
     link : Link
     crc_bits : int
-        Of `Crc`: 8 keep up with a byte per cycle.
+        Of `Crc`: 8 keep up with a byte per cycle. That over a large store takes more than these.
 
     Members
     -------
@@ -121,7 +134,8 @@ class Accelerator(wiring.Component):
         told = identity(self.shape, self.folds, self.clock_hz, self.link)
         dispatcher = Dispatcher(self.shape, self.timeout_cycles, self.link)
         collector = ResultCollector(self.timeout_cycles, self.link)
-        store = ParameterStore(block_size(self.shape), self.crc_bits)
+        size = block_size(self.shape)
+        store = ParameterStore(size, store_crc_bits(size, self.crc_bits))
         ledger = make_ledger(told)
         writer = ReplyWriter(self.shape, self.link)
         counters = Counters()

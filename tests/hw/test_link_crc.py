@@ -5,6 +5,9 @@ import pytest
 from amaranth.sim import Simulator
 
 from adakern_hw.link.crc import Crc
+from adakern_hw.top import store_crc_bits
+from adakern_spec.network import REFERENCE
+from adakern_spec.parameters import block_size
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
@@ -87,3 +90,37 @@ def test_start_forgets_the_byte_under_way(bits):
 def test_bits_that_do_not_make_up_a_byte_are_refused():
     with pytest.raises(ValueError, match="3 bits"):
         Crc(3)
+
+
+@pytest.mark.parametrize(
+    ("size", "crc_bits", "bits"),
+    [
+        (block_size(REFERENCE), 1, 1),
+        (10_000, 1, 2),
+        (20_000, 1, 4),
+        (49_444, 1, 8),
+        (49_444, 8, 8),
+        (2, 4, 4),
+    ],
+)
+def test_a_large_store_is_read_faster(size, crc_bits, bits):
+    assert store_crc_bits(size, crc_bits) == bits
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_time_to_read_a_store_is_what_its_bits_were_chosen_by(bits):
+    """Bytes taken one after another, each when the CRC is ready."""
+    dut = Crc(bits)
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    taken = []
+
+    async def process(ctx):
+        ctx.set(dut.valid, 1)
+        for _ in range(200):
+            taken.append(ctx.get(dut.ready))
+            await ctx.tick()
+
+    simulator.add_testbench(process)
+    simulator.run()
+    assert sum(taken) == pytest.approx(200 / (8 // bits + 1), abs=1)
