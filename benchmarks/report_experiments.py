@@ -56,7 +56,8 @@ def omniglot(result: Result) -> str:
         f"no normalisation, all of it deployable. Training: {iterations[0]:,} iterations on a plain network "
         f"whose classifier alone adapts (20-way), {iterations[1]:,} more with it or with the AKM network "
         f"that `convert` makes of it, {iterations[2]:,} of the variant's own inner loop. All variants have "
-        "the same number of iterations; one of the AKM network takes about three times as long.\n",
+        "the same number of iterations; one of the AKM network takes about three times as long. What the "
+        "inner loops start from was chosen on the validation characters.\n",
         table(head, table_rows),
         f"Over {means[0]['seeds']} seeds.\n",
         table(["variant", "shots", "seed", *columns.values(), "± over episodes"], seeds),
