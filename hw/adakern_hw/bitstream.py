@@ -13,14 +13,14 @@ from typing import Any
 from amaranth import ClockDomain, Module
 from amaranth.lib import io, wiring
 
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.networks import Folds, Shape, multipliers
 
 from .blocks.hints import SYNTHESIS
 from .boards.board import Board, BoardError, Family
 from .boards.clocks import ClockGenerator, sync_frequency
 from .boards.pll import Ecp5Pll, Pll
 from .engines.crossing import ENGINE, EngineCrossing
-from .engines.spn import SpnEngine
+from .engines.networks import make_engine
 from .floorplan import Floorplan, read_floorplan
 from .hierarchy import Hierarchy
 from .resources import Counts, count_cells
@@ -42,8 +42,8 @@ class Order:
     """What to build. ``clock`` in Hz, within what the board's PLL can make."""
 
     board: Board
-    shape: SpnShape
-    folds: tuple[Fold, ...]
+    shape: Shape
+    folds: Folds
     clock: int
 
     @property
@@ -69,9 +69,8 @@ class Order:
 
     def device(self) -> UartTop:
         """The accelerator with the multipliers of the part."""
-        engine: wiring.Component = SpnEngine(
-            self.shape, self.folds, self.board.placed_rows(self.shape, self.folds), self.board.link
-        )
+        rows = self.board.placed_rows(self.shape, self.folds)
+        engine = make_engine(self.shape, self.folds, rows, self.board.link)
         if self.second_div is not None:
             engine = EngineCrossing(engine)
         return UartTop(
@@ -151,7 +150,7 @@ def prepare(order: Order) -> Sources:
         raise BoardError(
             f"{needed} DSP blocks wanted, the part has {board.capacity.dsps}",
             board.name,
-            f"use at most {sum(fold.multipliers for fold in board.folds(order.shape))} multipliers",
+            f"use at most {multipliers(order.shape, board.folds(order.shape))} multipliers",
         )
     return write_sources(board, order.clocks(), order.device())
 

@@ -5,29 +5,32 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.akm import AkmShape
+from adakern_spec.networks import Folds, Shape
 
 from .blocks.hints import SYNTHESIS
-from .blocks.multiplier import MultiplierRow
 from .boards import find_board
 from .boards.board import FAMILIES, Family
-from .engines.spn import SpnEngine
+from .boards.layers import layer_rows
+from .engines.networks import make_engine
 from .synthesis import to_rtlil
 from .toolchain import Workshop
 from .top import ByteTop
 
 
-def byte_device(
-    family: str, shape: SpnShape, folds: tuple[Fold, ...], clock_hz: int, board: str | None = None
-) -> ByteTop:
+def byte_device(family: str, shape: Shape, folds: Folds, clock_hz: int, board: str | None = None) -> ByteTop:
     """The accelerator at its byte interface, with the multipliers of the family, or of a board by name.
 
     Parameters as `ByteTop`.
     """
-    rows: tuple[type[MultiplierRow], ...] = (FAMILIES[family].multiplier,) * len(folds)
+    row = FAMILIES[family].multiplier
     if board is not None:
         rows = find_board(board).rows(shape, folds)
-    return ByteTop(shape, folds, clock_hz, engine=SpnEngine(shape, folds, rows))
+    elif isinstance(shape, AkmShape):
+        rows = layer_rows(row, shape)
+    else:
+        rows = (row,) * len(folds)
+    return ByteTop(shape, folds, clock_hz, engine=make_engine(shape, folds, rows))
 
 
 def synthesise_netlist(component: wiring.Component, family: Family, name: str) -> str:

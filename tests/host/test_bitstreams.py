@@ -94,7 +94,7 @@ def test_terminal_shows_the_subsystems_and_names_the_page(cli, model, tools, tmp
     monkeypatch.setenv("COLUMNS", "160")
     out = tmp_path / "demo.bit"
     text = cli("build", model, "--board", "icepi-zero", "--out", out).out
-    assert "sequencing and scale head" in text
+    assert "sequencing and head" in text
     assert "125.00 MHz reached, 100.00 MHz wanted, slack 2.00 ns" in text
     assert "demo.bit.html" in text
 

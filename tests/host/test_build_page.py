@@ -342,7 +342,9 @@ def test_page_of_the_largest_part_stays_small(tiles):
     [
         ("device.accelerator.engine.stage_2.macs.row_0", "conv stage 2"),
         ("device.accelerator.engine.core.stage_12", "conv stage 12"),
-        ("device.accelerator.engine.head", "sequencing and scale head"),
+        ("device.accelerator.engine.head", "sequencing and head"),
+        ("device.accelerator.engine.smoother_1.columns", "smoothers"),
+        ("device.accelerator.engine.drain_1", "downsampling"),
         ("device.accelerator.receiver.crc", "framing and serial line"),
         ("device.receiver.U$0", "framing and serial line"),
         ("device.accelerator.window", "packet link"),

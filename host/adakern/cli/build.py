@@ -149,7 +149,7 @@ def boards(
     A board that does not fit is too small for even the smallest network with its link.
     """
     from adakern_hw.boards import BOARDS
-    from adakern_spec import cycles
+    from adakern_spec import networks
     from adakern_spec.network import REFERENCE, REFERENCE_LENGTH
 
     from .. import artifact
@@ -167,8 +167,8 @@ def boards(
                 "dsps": board.capacity.dsps,
                 "block_rams": board.capacity.block_rams,
                 "clock_mhz": board.clock / MHZ,
-                "multipliers": cycles.multipliers(folds),
-                "maps_per_second": board.clock / cycles.interval(shape, folds, length, board.link),
+                "multipliers": networks.multipliers(shape, folds),
+                "maps_per_second": board.clock / networks.interval(shape, folds, length, board.link),
                 "fits": board.fits_any,
             }
         )

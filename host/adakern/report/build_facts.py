@@ -8,8 +8,10 @@ from typing import Any
 
 from adakern_hw.bitstream import Bitstream, Order, Sources
 from adakern_hw.footprint import read_footprint
-from adakern_spec import cycles
-from adakern_spec.network import REFERENCE_LENGTH, in_turns
+from adakern_spec import cycles, networks
+from adakern_spec.akm import AkmShape, LayerFold
+from adakern_spec.network import REFERENCE_LENGTH, Fold, in_turns
+from adakern_spec.networks import Shape
 
 from ..artifact import Artifact
 
@@ -65,27 +67,17 @@ def _network(order: Order, reached_hz: float) -> Facts:
     """What the network costs in cycles, and in time at the board's clock and at the fastest that is met."""
     shape, folds, link, clock_hz = order.shape, order.folds, order.board.link, order.clock_hz
     length = min(REFERENCE_LENGTH, shape.max_length)
-    interval, latency = cycles.interval(shape, folds, length, link), cycles.latency(shape, folds, length)
-    shared = in_turns(shape, folds)
+    interval, latency = networks.interval(shape, folds, length, link), networks.latency(shape, folds, length)
     return {
-        "channels": shape.channels,
+        "channels": [stage.in_channels for stage in shape.stages] + [shape.stages[-1].out_channels],
         "height": shape.height,
         "weight_bits": shape.weight_bits,
         "length": length,
-        "folds": [[fold.pe, fold.simd] for fold in folds],
-        "stages": [
-            {
-                "in_channels": stage.in_channels,
-                "out_channels": stage.out_channels,
-                "multipliers": fold.multipliers,
-                "macs_per_pixel": stage.macs,
-                "cycles_per_pixel": cycles.turn(stage, fold) if shared else fold.interval(stage),
-            }
-            for stage, fold in zip(shape.stages, folds * len(shape.stages) if shared else folds, strict=True)
-        ],
-        "multipliers": cycles.multipliers(folds),
-        "cycles_per_pixel": cycles.pace(shape, folds),
-        "utilisation": cycles.utilisation(shape, folds, length, link),
+        "folds": [list(_numbers(fold)) for fold in folds],
+        "stages": _stages(shape, folds),
+        "multipliers": networks.multipliers(shape, folds),
+        "cycles_per_pixel": networks.pace(shape, folds),
+        "utilisation": networks.utilisation(shape, folds, length, link),
         "cycles_per_map": interval,
         "latency_cycles": latency,
         "clock_hz": clock_hz,
@@ -94,6 +86,36 @@ def _network(order: Order, reached_hz: float) -> Facts:
         "maps_per_second_at_reached": reached_hz / interval,
         "latency_us_at_reached": 1e6 * latency / reached_hz,
     }
+
+
+def _numbers(fold: Fold | LayerFold) -> tuple[int, ...]:
+    """Channels, elements and, of a layer, lanes of its smoother."""
+    return (*_numbers(fold.conv), fold.lanes) if isinstance(fold, LayerFold) else (fold.pe, fold.simd)
+
+
+def _stages(shape: Shape, folds: tuple[Any, ...]) -> list[Facts]:
+    """What each conv stage, or layer with its smoother, takes."""
+    if isinstance(shape, AkmShape):
+        multipliers = [fold.multipliers(shape.radius) for fold in folds]
+        needed = [fold.interval(stage) for stage, fold in zip(shape.stages, folds, strict=True)]
+    else:
+        shared = in_turns(shape, folds)
+        served = folds * len(shape.stages) if shared else folds
+        multipliers = [fold.multipliers for fold in served]
+        needed = [
+            cycles.turn(stage, fold) if shared else fold.interval(stage)
+            for stage, fold in zip(shape.stages, served, strict=True)
+        ]
+    return [
+        {
+            "in_channels": stage.in_channels,
+            "out_channels": stage.out_channels,
+            "multipliers": count,
+            "macs_per_pixel": stage.macs,
+            "cycles_per_pixel": pace,
+        }
+        for stage, count, pace in zip(shape.stages, multipliers, needed, strict=True)
+    ]
 
 
 def model_facts(model: Path, artifact: Artifact, options: Mapping[str, object]) -> Facts:

@@ -14,7 +14,9 @@ OTHER_COLOURS = 3
 _STAGE = re.compile(r"(^|\.)engine\.(.+\.)?stage_(\d+)(\.|$)")
 
 _RULES = (
-    (r"(^|\.)engine(\.|$)", "sequencing and scale head", "head"),
+    (r"(^|\.)engine\.(.+\.)?smoother_\d+(\.|$)", "smoothers", "other0"),
+    (r"(^|\.)engine\.(.+\.)?(drain|downsample)_\d+(\.|$)", "downsampling", "other1"),
+    (r"(^|\.)engine(\.|$)", "sequencing and head", "head"),
     (r"(^|\.)accelerator\.(receiver|sender)(\.|$)", "framing and serial line", "serial"),
     (r"(^|\.)accelerator(\.|$)", "packet link", "link"),
     (r"^device\.(receiver|transmitter)(\.|$)", "framing and serial line", "serial"),

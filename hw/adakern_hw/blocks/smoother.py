@@ -24,6 +24,9 @@ OUTPUT = Format(ACTIVATION_BITS, signed=False)
 BETWEEN_BITS = ACTIVATION_BITS + BETWEEN_FRAC
 """Bits between the passes: taps that sum to one make no value larger."""
 
+LENGTH_PAIR, BETWEEN_PAIR = signed(ACTIVATION_BITS + 1), signed(BETWEEN_BITS + 1)
+"""Pairs of values in the two passes."""
+
 WINDOW = 3
 LENGTH_PAIRS = WINDOW + 1
 """Cycles from accepting a pixel to its first group beside its columns, and to the length pass."""
@@ -211,7 +214,7 @@ class GaussianSmoother(wiring.Component):
             kernels.length_group.eq(place),
         ]
 
-        pass_ = TapSum(radius, lanes, signed(bits + 1), TAP.frac - BETWEEN_FRAC, self.multiplier)
+        pass_ = TapSum(radius, lanes, LENGTH_PAIR, TAP.frac - BETWEEN_FRAC, self.multiplier)
         m.submodules.length_pass = pass_
         for lane in range(lanes):
             border = kernels.borders[lane]
@@ -271,7 +274,7 @@ class GaussianSmoother(wiring.Component):
         with m.If(counts[start - 2]):
             m.d.sync += row.eq(Mux(row == self.height - 1, 0, row + 1))
 
-        pass_ = TapSum(radius, lanes, signed(BETWEEN_BITS + 1), TAP.frac + BETWEEN_FRAC, self.multiplier)
+        pass_ = TapSum(radius, lanes, BETWEEN_PAIR, TAP.frac + BETWEEN_FRAC, self.multiplier)
         m.submodules.height_pass = pass_
         for lane in range(lanes):
             values = [

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.build import Platform
 
+from adakern_spec.akm import AkmShape, LayerFold
 from adakern_spec.errors import AdakernError
 from adakern_spec.network import ConvShape, Fold, SpnShape
+from adakern_spec.networks import Shape
 from adakern_spec.protocol import LINK, Link
 
 from ..blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
 from ..blocks.multiplier import LogicMultiplierRow, MultiplierRow
 from ..fixed import shape_of
+from . import layers
 from .dsp_sites import SiteLine, place_rows
 from .pll import Ecp5Pll, Ice40Pll, Pll, find_pll
 
@@ -143,12 +147,14 @@ class Board:
         """PLL setting for ``clock`` Hz; ClockError if there is none."""
         return find_pll(self.family.pll, self.oscillator, clock)
 
-    def rows(self, shape: SpnShape, folds: tuple[Fold, ...]) -> tuple[type[MultiplierRow], ...]:
+    def rows(self, shape: Shape, folds: tuple[Any, ...]) -> tuple[Any, ...]:
         """The multipliers of each fold: DSP blocks, where there are enough.
 
         Where there are not, stages with 4-bit weights take logic, those with the fewest products first,
-        as long as it is no more than LOGIC_SHARE of the part.
+        as long as it is no more than LOGIC_SHARE of the part. Those of a layer are all DSP blocks.
         """
+        if isinstance(shape, AkmShape):
+            return layers.layer_rows(self.family.multiplier, shape)
         rows: list[type[MultiplierRow]] = [self.family.multiplier] * len(folds)
         spare = int(self.capacity.luts * LOGIC_SHARE) // LogicMultiplierRow.LUTS
         for index in sorted(range(len(folds)), key=lambda index: folds[index].multipliers):
@@ -160,9 +166,14 @@ class Board:
                 spare -= products
         return tuple(rows)
 
-    def placed_rows(self, shape: SpnShape, folds: tuple[Fold, ...]) -> tuple[type[MultiplierRow], ...]:
-        """`rows` with their blocks at places of the part, if those are known and enough."""
+    def placed_rows(self, shape: Shape, folds: tuple[Any, ...]) -> tuple[Any, ...]:
+        """`rows` with their blocks at places of the part, if those are known and enough.
+
+        The placer chooses for layers, whose smoothers lie between their convs.
+        """
         rows = self.rows(shape, folds)
+        if isinstance(shape, AkmShape):
+            return rows
         blocks = _blocks(rows, shape, folds)
         if not sum(map(len, self.dsp_sites)) >= blocks > 0:
             return rows
@@ -178,16 +189,20 @@ class Board:
             for row, fold, count in zip(rows, folds, counts, strict=True)
         )
 
-    def dsps(self, shape: SpnShape, folds: tuple[Fold, ...]) -> int:
+    def dsps(self, shape: Shape, folds: tuple[Any, ...]) -> int:
         """DSP blocks that the multipliers of ``folds`` take; different folds share none."""
+        if isinstance(shape, AkmShape):
+            return layers.blocks(self.family.multiplier, shape, folds)
         return _blocks(self.rows(shape, folds), shape, folds)
 
-    def folds(self, shape: SpnShape, multipliers: int | None = None) -> tuple[Fold, ...]:
+    def folds(self, shape: Shape, multipliers: int | None = None) -> tuple[Any, ...]:
         """The fastest folds that the part's DSP blocks, and ``multipliers`` if given, allow.
 
         Every stage gets the fewest DSP blocks for the pace of the slowest (design part 3), unless they take
         turns, where the family wants it and the network can.
         """
+        if isinstance(shape, AkmShape):
+            return self._layer_folds(shape, multipliers)
         shared = [(fold,) for fold in _shared_folds(shape) if self.family.in_turns]
         for folds in reversed(shared):
             if self._allows(shape, folds, multipliers):
@@ -217,6 +232,19 @@ class Board:
             self.name,
             "allow more multipliers or use a larger board",
         )
+
+    def _layer_folds(self, shape: AkmShape, multipliers: int | None) -> tuple[LayerFold, ...]:
+        row, dsps = self.family.multiplier, self.capacity.dsps
+        folds = layers.fastest_folds(row, shape, dsps, multipliers)
+        if folds is None:
+            least = layers.least(row, shape)
+            raise BoardError(
+                f"{len(shape.layers)} layers that smooth over a radius of {shape.radius} need {least} DSP "
+                f"blocks; there are {dsps}, asked for {multipliers or 'all'}",
+                self.name,
+                "use a smaller radius, allow more multipliers or use a larger board",
+            )
+        return folds
 
     def _allows(self, shape: SpnShape, folds: tuple[Fold, ...], multipliers: int | None) -> bool:
         within = multipliers is None or sum(fold.multipliers for fold in folds) <= multipliers
