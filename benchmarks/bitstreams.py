@@ -1,4 +1,4 @@
-"""Bitstreams of the reference network: clock, resources, throughput.
+"""Bitstreams of the reference network, and of one with kernel modulation: clock, resources, throughput.
 
     python benchmarks/bitstreams.py [--only BUILD] [--search N] [--out FILE.json]
 
@@ -18,8 +18,23 @@ from typing import Any
 from adakern.bitstreams import build_bitstream
 from adakern.files import write_atomically
 from adakern_hw.boards import find_board
+from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.errors import AdakernError
 from adakern_spec.network import REFERENCE
+from adakern_spec.networks import Shape
+
+KERNEL_MODULATION = AkmShape(
+    in_channels=1,
+    height=28,
+    layers=(
+        AkmLayer(8, downsample=Downsample.STRIDE2),
+        AkmLayer(16, downsample=Downsample.MAX2),
+        AkmLayer(16),
+    ),
+    classes=5,
+    max_length=28,
+)
+NETWORKS: dict[str, Shape] = {"reference": REFERENCE, "kernel modulation": KERNEL_MODULATION}
 
 
 @dataclass(frozen=True)
@@ -30,12 +45,14 @@ class Asked:
     multipliers: int | None
     clock_mhz: float
     weight_bits: int = 8
+    network: str = "reference"
 
 
 BUILDS = {
     "ulx3s-85f": Asked("ulx3s-85f", 144, 150.0),
     "ulx3s-85f-4bit": Asked("ulx3s-85f", None, 150.0, weight_bits=4),
     "icepi-zero": Asked("icepi-zero", 9, 62.5),
+    "ulx3s-85f-akm": Asked("ulx3s-85f", 120, 100.0, network="kernel modulation"),
     "icebreaker": Asked("icebreaker", None, 20.25),
 }
 
@@ -50,7 +67,7 @@ def measure(name: str, search: int) -> dict[str, Any]:
     asked = {**asdict(build), "search": search}
     try:
         built = build_bitstream(
-            replace(REFERENCE, weight_bits=build.weight_bits),
+            replace(NETWORKS[build.network], weight_bits=build.weight_bits),
             find_board(build.board),
             build.multipliers,
             round(build.clock_mhz * 1e6),

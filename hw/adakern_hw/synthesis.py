@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 
 from .blocks.hints import SYNTHESIS
 from .hierarchy import SCOPE
-from .resources import count_cells
+from .resources import Counts, count_cells
 from .toolchain import Workshop
 
 COMMANDS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
@@ -20,10 +20,12 @@ COMMANDS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
 
 @dataclass(frozen=True)
 class Synthesis:
-    """``cells`` by the kinds of `resources.KINDS`; ``unmapped``: generic cells, which no device has."""
+    """``cells`` by the kinds of `resources.KINDS`, in all and of each of ``modules``; ``unmapped``: generic
+    cells, which no device has."""
 
     cells: dict[str, int]
     unmapped: dict[str, int]
+    modules: Counts
 
 
 def synthesise(component: wiring.Component, family: str) -> Synthesis:
@@ -47,7 +49,8 @@ def synthesise(component: wiring.Component, family: str) -> Synthesis:
         netlist = json.loads(Path(folder, "top.json").read_text())
     types = [cell["type"] for cell in netlist["modules"]["top"]["cells"].values()]
     generic = [name for name in types if name.startswith("$") and name != SCOPE]
-    return Synthesis(count_cells(netlist, "top")[""], {name: generic.count(name) for name in set(generic)})
+    modules = count_cells(netlist, "top")
+    return Synthesis(modules.pop(""), {name: generic.count(name) for name in set(generic)}, modules)
 
 
 def to_rtlil(component: wiring.Component, name: str) -> str:

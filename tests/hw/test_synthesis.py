@@ -12,15 +12,30 @@ from amaranth.lib.wiring import In, Out
 from filelock import FileLock
 
 from adakern_hw import top
-from adakern_hw.blocks import conv, delay, macs, meter, multiplier, parameters, rounding, scale, sequencer
+from adakern_hw.blocks import (
+    classifier,
+    conv,
+    delay,
+    downsample,
+    macs,
+    meter,
+    multiplier,
+    parameters,
+    rounding,
+    scale,
+    sequencer,
+)
 from adakern_hw.blocks import serial as arithmetic
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
+from adakern_hw.blocks.pixels import pixel_layout
+from adakern_hw.blocks.smoother import GaussianSmoother
 from adakern_hw.blocks.window import MemoryWindow, RegisterWindow
 from adakern_hw.engines.spn import SpnEngine, spn_schedule
 from adakern_hw.link import counters, dispatcher, framing, ledger, replies, results, store, uart, writer
 from adakern_hw.link import window as request_window
 from adakern_hw.synthesis import COMMANDS, synthesise
 from adakern_hw.toolchain import ToolError
+from adakern_spec.akm import Downsample
 from adakern_spec.network import ConvShape, Fold, SpnShape, folds_for_interval
 from adakern_spec.numbers import Format
 from adakern_spec.parameters import CHANNEL_FIELDS, block_size
@@ -63,6 +78,9 @@ BLOCKS = {
     "sequencer": (lambda: sequencer.Sequencer(spn_schedule(SHAPE, FOLDS)), 0, False),
     "map meter": (lambda: meter.MapMeter(120, 6), 0, True),
     "engine": (lambda: SpnEngine(SHAPE, FOLDS), MULTIPLIERS, True),
+    "downsampler": (lambda: downsample.Downsample(Downsample.MAX2, 8, HEIGHT, 4, 2), 0, True),
+    "drain": (lambda: downsample.Drain(pixel_layout(Format(8, False), 8, 2), 64, 4), 0, False),
+    "classifier": (lambda: classifier.Classifier(16, 5), 0, True),
     "frame receiver": (framing.FrameReceiver, 0, False),
     "frame sender": (framing.FrameSender, 0, False),
     "request window": (request_window.RequestWindow, 0, True),
@@ -124,6 +142,19 @@ def test_products_from_logic_take_no_multiplier_and_what_they_say(signed_values)
     assert cells["dsps"] == 0
     # A carry cell takes two look-up tables.
     assert cells["luts"] + 2 * cells["carries"] <= 6 * multiplier.LogicMultiplierRow.LUTS
+
+
+@pytest.mark.parametrize("family", COMMANDS)
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_smoother_takes_a_multiplier_for_each_pair_of_taps_and_memory_for_its_lines(lanes, family):
+    radius = 2
+    smoother = GaussianSmoother(4, HEIGHT, radius, lanes, multiplier=ROWS[family][0])
+    result = synthesise(smoother, family)
+    record(f"smoother, {lanes} of 4 channels", family, result.cells)
+    assert not result.unmapped
+    assert result.cells["dsps"] == 2 * (radius + 1) * lanes
+    lines = [counts for module, counts in result.modules.items() if module.startswith("columns")]
+    assert sum(counts["block_rams"] + counts["lut_rams"] for counts in lines) > 0
 
 
 @pytest.mark.parametrize("family", COMMANDS)
