@@ -136,15 +136,8 @@ class Sources:
 
 
 def prepare(order: Order) -> Sources:
-    """Sources of what ``order`` says. BoardError if the part is too small or has too few DSP blocks."""
+    """Sources of what ``order`` says. BoardError if the part has too few DSP blocks."""
     board = order.board
-    if not board.fits_any:
-        raise BoardError(
-            f"the smallest network with its link takes {board.family.least:,} logic cells, "
-            f"the part has {board.capacity.luts:,}",
-            board.name,
-            "use an ECP5 board",
-        )
     needed = board.dsps(order.shape, order.folds)
     if needed > board.capacity.dsps:
         raise BoardError(

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 
 from adakern_spec.akm import AkmShape
 from adakern_spec.networks import Folds, Shape
+from adakern_spec.protocol import LINK
 
 from .blocks.hints import SYNTHESIS
 from .boards import find_board
@@ -19,18 +20,18 @@ from .top import ByteTop
 
 
 def byte_device(family: str, shape: Shape, folds: Folds, clock_hz: int, board: str | None = None) -> ByteTop:
-    """The accelerator at its byte interface, with the multipliers of the family, or of a board by name.
+    """The accelerator at its byte interface, with the multipliers of the family, or as on a board.
 
-    Parameters as `ByteTop`.
+    Parameters as `ByteTop`; the board, whose multipliers and link it has, by its name.
     """
-    row = FAMILIES[family].multiplier
+    row, link = FAMILIES[family].multiplier, LINK
     if board is not None:
-        rows = find_board(board).rows(shape, folds)
+        rows, link = find_board(board).rows(shape, folds), find_board(board).link
     elif isinstance(shape, AkmShape):
         rows = layer_rows(row, shape)
     else:
         rows = (row,) * len(folds)
-    return ByteTop(shape, folds, clock_hz, engine=make_engine(shape, folds, rows))
+    return ByteTop(shape, folds, clock_hz, engine=make_engine(shape, folds, rows, link), link=link)
 
 
 def synthesise_netlist(component: wiring.Component, family: Family, name: str) -> str:

@@ -307,12 +307,6 @@ def test_too_many_multipliers_are_refused_before_synthesis():
         prepare(Order(board, REFERENCE, (Fold(8, 8), Fold(8, 8), Fold(2, 8)), board.clock))
 
 
-def test_part_too_small_for_any_network_is_refused_before_synthesis():
-    board, shape = find_board("icebreaker"), SpnShape((1, 1), height=4)
-    with pytest.raises(BoardError, match="takes 8,085 logic cells, the part has 5,280"):
-        prepare(Order(board, shape, board.folds(shape), board.clock))
-
-
 def test_network_without_a_multiplier_for_each_stage_is_refused():
     with pytest.raises(BoardError, match="multiplier each"):
         find_board("icebreaker").folds(SpnShape((1,) * 10, input_signed=True))

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]
 
 SHAPE = SpnShape(channels=(1, 1), height=4, max_length=255)
 MULTIPLIERS = 3
-CLOCKS = {"icepi-zero": 50.0}
+CLOCKS = {"icebreaker": 18.0, "icepi-zero": 50.0}
 """MHz; well below what each board reaches, so that the seed of the placement decides nothing."""
 
 

@@ -144,10 +144,7 @@ def boards(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the boards, and how fast each runs a network with all its multipliers at its default clock.
-
-    A board that does not fit is too small for even the smallest network with its link.
-    """
+    """List the boards, and how fast each runs a network with all its multipliers at its default clock."""
     from adakern_hw.boards import BOARDS
     from adakern_spec import networks
     from adakern_spec.network import REFERENCE, REFERENCE_LENGTH
@@ -169,7 +166,6 @@ def boards(
                 "clock_mhz": board.clock / MHZ,
                 "multipliers": networks.multipliers(shape, folds),
                 "maps_per_second": board.clock / networks.interval(shape, folds, length, board.link),
-                "fits": board.fits_any,
             }
         )
     if json:
@@ -186,6 +182,4 @@ def boards(
 
 
 def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
     return f"{value:,.0f}" if isinstance(value, float) else str(value)

@@ -32,10 +32,8 @@ class Family:
     options beside the part, ``routed`` the one that names its result. ``constraints`` and ``product``
     are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
     bitstream of the family has near its start. ``sites`` are nextpnr's names for what a footprint
-    counts. ``least`` are the logic cells that the smallest network
-    takes with its link, 0 if every part has far more. ``in_turns``: the parts
-    have no room for a datapath of each stage. ``link_limit`` is the fastest clock in Hz that the link
-    is run at; an engine with a faster one gets it for itself.
+    counts. ``in_turns``: the parts have no room for a datapath of each stage. ``link_limit`` is the fastest
+    clock in Hz that the link is run at; an engine with a faster one gets it for itself.
     """
 
     name: str
@@ -51,7 +49,6 @@ class Family:
     product: str
     preamble: bytes
     sites: Mapping[str, str]
-    least: int = 0
     in_turns: bool = False
     link_limit: int | None = None
 
@@ -88,8 +85,6 @@ ICE40 = Family(
     product=".bin",
     preamble=bytes.fromhex("7eaa997e"),
     sites={"luts": "ICESTORM_LC", "dsps": "ICESTORM_DSP", "block_rams": "ICESTORM_RAM"},
-    # One channel, one stage: nextpnr-ice40 0.11.1 packs 5,129 look-up tables and 4,765 registers into these.
-    least=8_085,
     in_turns=True,
 )
 FAMILIES = {family.name: family for family in (ECP5, ICE40)}
@@ -137,11 +132,6 @@ class Board:
     identity: bytes = b""
     dsp_sites: tuple[SiteLine, ...] = ()
     link: Link = LINK
-
-    @property
-    def fits_any(self) -> bool:
-        """Whether the part is large enough for at least the smallest network with its link."""
-        return self.capacity.luts >= self.family.least
 
     def make_pll(self, clock: int) -> Pll:
         """PLL setting for ``clock`` Hz; ClockError if there is none."""
