@@ -26,7 +26,11 @@ from adakern_spec.network import Fold, SpnShape
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]
 
-SHAPE = SpnShape(channels=(1, 1), height=4, max_length=255)
+SHAPES = {
+    # Two stages, that take turns.
+    "icebreaker": SpnShape(channels=(2, 2, 2), height=4, max_length=255),
+    "icepi-zero": SpnShape(channels=(1, 1), height=4, max_length=255),
+}
 MULTIPLIERS = 3
 CLOCKS = {"icebreaker": 18.0, "icepi-zero": 50.0}
 """MHz; well below what each board reaches, so that the seed of the placement decides nothing."""
@@ -65,8 +69,9 @@ def make(model: Path, board: str, folder: Path, hash_seed: str, *more: str) -> M
 def builds(request, tmp_path_factory):
     """Board, and its two builds."""
     folder = tmp_path_factory.mktemp(request.param)
-    parameters = SpnParameters.random(SHAPE, np.random.default_rng(7))
-    save(folder / "model.safetensors", Artifact(parameters, (6, 6), {}))
+    shape = SHAPES[request.param]
+    parameters = SpnParameters.random(shape, np.random.default_rng(7))
+    save(folder / "model.safetensors", Artifact(parameters, (6,) * len(shape.channels), {}))
     model = folder / "model.safetensors"
     return find_board(request.param), [
         make(model, request.param, folder / "first", "1"),
@@ -141,11 +146,11 @@ def test_clock_is_met(builds):
 
 def test_report_agrees_with_the_network_and_with_itself(builds):
     board, (made, _) = builds
-    network, resources = made.report["network"], made.report["resources"]
+    network, resources, shape = made.report["network"], made.report["resources"], SHAPES[board.name]
     folds = tuple(Fold(*fold) for fold in network["folds"])
     assert network["multipliers"] == cycles.multipliers(folds) <= MULTIPLIERS
-    assert network["cycles_per_map"] == cycles.interval(SHAPE, folds, network["length"])
-    assert resources["total"]["dsps"] == board.dsps(SHAPE, folds)
+    assert network["cycles_per_map"] == cycles.interval(shape, folds, network["length"], board.link)
+    assert resources["total"]["dsps"] == board.dsps(shape, folds)
     for kind, total in resources["total"].items():
         assert sum(counts[kind] for counts in made.report["modules"].values()) == total
     for figures in made.report["utilisation"].values():

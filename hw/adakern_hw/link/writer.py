@@ -110,20 +110,12 @@ class ReplyWriter(wiring.Component):
         answers, results, parts = self.answers, self.results, self.parts
         # Which of the two is served, and what it says.
         busy, serves_result = Signal(), Signal()
-        record, size, code = Signal(RECORD), Signal(REPLY_LENGTH), Signal(CODE)
-        slot = Signal.like(answers.payload.slot)
+        record = Signal(RECORD, reset_less=True)
+        size, code, slot = Signal(REPLY_LENGTH), Signal(CODE), Signal.like(answers.payload.slot)
         with m.If(serves_result):
-            m.d.comb += [
-                record.eq(results.payload.record),
-                code.eq(results.payload.code),
-                slot.eq(results.payload.slot),
-            ]
+            m.d.comb += [code.eq(results.payload.code), slot.eq(results.payload.slot)]
         with m.Else():
-            m.d.comb += [
-                record.eq(answers.payload.record),
-                code.eq(answers.payload.code),
-                slot.eq(answers.payload.slot),
-            ]
+            m.d.comb += [code.eq(answers.payload.code), slot.eq(answers.payload.slot)]
 
         address, index = Signal(ADDRESS, reset_less=True), Signal(REPLY_LENGTH, reset_less=True)
         first = Signal(ADDRESS)
@@ -163,18 +155,24 @@ class ReplyWriter(wiring.Component):
                     m.d.comb += byte.eq(measured.word_select(place, 8))
 
         done, fetches, aborted = Signal(), Signal(), Signal()
+        following, ended = Signal(REPLY_LENGTH), Signal(reset_less=True)
         m.d.comb += [
             aborted.eq(self.abort & serves_result),
-            done.eq(fetches & (index == size) & ~aborted),
+            following.eq(index + parts.valid),
+            done.eq(fetches & ended & ~aborted),
             answers.ready.eq(done & ~serves_result),
             results.ready.eq(done & serves_result),
-            self.store.ready.eq(fetches & ~done & (record == Record.READ)),
-            self.counters.ready.eq(fetches & ~done & (record == Record.COUNTERS)),
+            self.store.ready.eq(fetches & ~ended & (record == Record.READ)),
+            self.counters.ready.eq(fetches & ~ended & (record == Record.COUNTERS)),
         ]
         m.d.sync += parts.valid.eq(0)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [serves_result.eq(results.valid), index.eq(0)]
+                m.d.sync += [
+                    serves_result.eq(results.valid),
+                    record.eq(Mux(results.valid, results.payload.record, answers.payload.record)),
+                    index.eq(0),
+                ]
                 with m.If(results.valid | answers.valid):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
@@ -186,7 +184,7 @@ class ReplyWriter(wiring.Component):
             with m.State("SEEK"):
                 # The ledger reads; the byte before goes out.
                 m.d.comb += busy.eq(1)
-                m.d.sync += index.eq(index + parts.valid)
+                m.d.sync += [index.eq(following), ended.eq(following == size)]
                 m.next = "FETCH"
                 with m.If(aborted):
                     m.next = "IDLE"
