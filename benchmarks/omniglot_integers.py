@@ -13,13 +13,15 @@ as well, whose answers must be the integers, every bit.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from omniglot import QUERIES, TEST_QUERIES, TEST_SEED, WAYS, split
+from rows import collect
 from torch import Tensor
 
 import adakern
@@ -28,7 +30,6 @@ from adakern.artifact import Artifact, quantise_maps
 from adakern.cli.meta import kernel_update
 from adakern.data.images import ImageSet
 from adakern.device.base import Device
-from adakern.files import write_atomically
 from adakern.models import AkmNetwork
 from adakern.quantize import Calibration, quantise
 from adakern.reference.akm import AkmReference
@@ -70,6 +71,11 @@ class Integers:
         return adapt(self.base, update, clip_sigma=True)
 
 
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """What all rows say."""
+    return {"largest_loss": max(row["float"] - row["integers"] for row in rows)}
+
+
 def right(logits: np.ndarray, outputs: Sequence[int], labels: Tensor) -> float:
     """Share of right answers; ``outputs``: the label that each output stands for."""
     return float((np.array(outputs)[logits.argmax(axis=1)] == labels.numpy()).mean())
@@ -82,7 +88,6 @@ def measure(
     integers = Integers(learner, images["training"], shots)
     sampler = EpisodeSampler(images["test"], EpisodeShape(WAYS, shots, TEST_QUERIES))
     tasks = sampler.sample(episodes, (TEST_SEED,))
-    gateware = gateware if integers.updates else 0
     device = adakern.open(f"verilator:?multipliers={MULTIPLIERS}", integers.base) if gateware else None
     try:
         rows = [
@@ -95,13 +100,10 @@ def measure(
     exact, rounded, same = (np.array(column) for column in zip(*rows, strict=True))
     difference = rounded - exact
     return {
-        "shots": shots,
-        "episodes": episodes,
         "float": float(exact.mean()),
         "integers": float(rounded.mean()),
         "difference": float(difference.mean()),
         "difference95": float(1.96 * difference.std(ddof=1) / len(rows) ** 0.5),
-        "gateware_episodes": gateware,
         "gateware_images": gateware * WAYS * TEST_QUERIES,
         "gateware_equal": int(same[:gateware].sum()),
         "gateware": float(rounded[:gateware].mean()) if gateware else None,
@@ -140,20 +142,23 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = split(arguments.data)
-    report: dict[str, Any] = {
+    settings = {
         "command": f"python benchmarks/omniglot_integers.py --data FILE.npz --episodes {arguments.episodes}",
         "multipliers": MULTIPLIERS,
-        "rows": [],
     }
-    for trained in json.loads(arguments.trained.read_text())["rows"]:
-        if trained["seed"] != arguments.seed:
-            continue
-        learner = MetaLearner.load(arguments.work / trained["learner"] / "learner.safetensors")
-        measured = measure(learner, images, trained["shots"], arguments.episodes, arguments.gateware)
-        report["rows"].append({"variant": trained["variant"], "seed": arguments.seed} | measured)
-        print(json.dumps(report["rows"][-1]), flush=True)
-        text = json.dumps(report, indent=1) + "\n"
-        write_atomically(arguments.out, lambda path, text=text: path.write_text(text))
+
+    def wanted() -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+        for trained in json.loads(arguments.trained.read_text())["rows"]:
+            if trained["seed"] != arguments.seed or trained["scope"] == "head":
+                continue
+            learner = MetaLearner.load(arguments.work / trained["learner"] / "learner.safetensors")
+            gateware = arguments.gateware if trained["scope"] != "all" else 0
+            shots, episodes = trained["shots"], arguments.episodes
+            key = {name: trained[name] for name in ("variant", "seed", "shots")}
+            key |= {"episodes": episodes, "gateware_episodes": gateware}
+            yield key, partial(measure, learner, images, shots, episodes, gateware)
+
+    collect(arguments.out, settings, wanted(), summary)
 
 
 if __name__ == "__main__":

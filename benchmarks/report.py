@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from markdown import spread, table
+from report_akm import adaptation, omniglot_integers, smoother_error
 from report_bitstreams import bitstreams, peers
 from report_experiments import HEADER as EXPERIMENTS_HEADER
 from report_experiments import cifar, omniglot
@@ -162,12 +163,18 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
     "verilator": verilator,
     "emulator": emulator,
     "openvaccine": openvaccine,
+    "smoother_error": smoother_error,
+    "adaptation": adaptation,
     "bitstreams": bitstreams,
     "resources": resources,
 }
 
 
-EXPERIMENTS: dict[str, Callable[[Result], str]] = {"omniglot": omniglot, "cifar": cifar}
+EXPERIMENTS: dict[str, Callable[[Result], str]] = {
+    "omniglot": omniglot,
+    "omniglot_integers": omniglot_integers,
+    "cifar": cifar,
+}
 
 
 def sections(wanted: dict[str, Callable[[Result], str]]) -> list[str]:

@@ -25,7 +25,6 @@ def omniglot(result: Result) -> str:
     variants = list(dict.fromkeys(one["variant"] for one in means))
     found = {(one["variant"], one["shots"]): one for one in means}
     first = {one["variant"]: one for one in rows}
-    columns = {"accuracy": "float", "integer_accuracy": "integers", "gateware_accuracy": "gateware"}
     table_rows = [
         [
             variant,
@@ -40,7 +39,7 @@ def omniglot(result: Result) -> str:
             one["variant"],
             f"{one['shots']}",
             f"{one['seed']}",
-            *[f"{one[column]:.2%}" if column in one else "" for column in columns],
+            f"{one['accuracy']:.2%}",
             f"{one['over_episodes95']:.2%}",
         ]
         for one in rows
@@ -60,7 +59,7 @@ def omniglot(result: Result) -> str:
         "inner loops start from was chosen on the validation characters.\n",
         table(head, table_rows),
         f"Over {means[0]['seeds']} seeds.\n",
-        table(["variant", "shots", "seed", *columns.values(), "± over episodes"], seeds),
+        table(["variant", "shots", "seed", "accuracy", "± over episodes"], seeds),
     ]
     return "\n".join(text)
 

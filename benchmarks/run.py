@@ -2,14 +2,23 @@
 
     python benchmarks/run.py
 
-The others name what they need: benchmarks/openvaccine.py, omniglot.py, cifar.py.
+The others name what they need: benchmarks/openvaccine.py, omniglot.py, omniglot_integers.py, cifar.py.
 """
 
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("engine", "four_bits", "verilator", "emulator", "resources", "report")
+SCRIPTS = (
+    "engine",
+    "four_bits",
+    "verilator",
+    "emulator",
+    "smoother_error",
+    "adaptation",
+    "resources",
+    "report",
+)
 
 
 def main() -> None:

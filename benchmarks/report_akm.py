@@ -1,0 +1,85 @@
+"""Sections on kernel modulation, from result files: the smoother's error, adaptation, integers."""
+
+from typing import Any
+
+from markdown import table
+
+Result = dict[str, Any]
+
+
+def smoother_error(result: Result) -> str:
+    """How far the integer smoother is off float64."""
+    rows = [
+        [
+            {"zero": "both directions, zero padding", "copy": "length alone, border untouched"}[
+                one["border"]
+            ],
+            f"{one['largest']:.3f}",
+            f"{one['mean']:.3f}",
+            f"{one['differ_from_rounded']:.2%}",
+        ]
+        for one in result["rows"]
+    ]
+    text = [
+        "## Smoother: error in LSB of its 8-bit output\n",
+        f"Integers against float64 (scipy) on the same integer input, gate and ReLU included: "
+        f"{result['sigmas']:,} widths up to the largest of radius {result['radius']}, "
+        f"{len(result['gates'])} gates, random and worst-case maps; {result['rows'][0]['values'] / 1e6:.0f} "
+        "million values a row. Rounding to integers alone is off by 0.5 at most.\n",
+        table(["mode", "largest", "mean", "differ from float64 rounded"], rows),
+    ]
+    return "\n".join(text)
+
+
+def adaptation(result: Result) -> str:
+    """Round trip of new widths and gates."""
+    rows = [
+        [
+            one["network"],
+            f"{one['bytes_up']:,} + {one['bytes_down']:,}",
+            f"{one['cycles']:,}",
+            f"{one['line_ms']:.2f} ms",
+            f"{one['device_ms']:.2f} ms",
+            f"{one['round_trip_ms']:.2f} ms",
+            "exact" if one["answers_exact"] else "wrong",
+        ]
+        for one in result["rows"]
+    ]
+    head = ["four layers", "bytes up + down", "cycles", "line", "device", "round trip", "answers"]
+    text = [
+        "## Adaptation of a running device\n",
+        "`device.adapt(r, s)` on the Verilated device, every r and s new: bytes of requests and replies with "
+        f"10 bits each at {result['baud'] / 1e6:g} Mbaud, plus the cycles from first byte to last reply at "
+        f"{result['clock_hz'] / 1e6:g} MHz, most of which the CRC over the whole block and the load of the "
+        "engine take. Answers before and after are compared with the two reference networks', every bit.\n",
+        table(head, rows),
+    ]
+    return "\n".join(text)
+
+
+def omniglot_integers(result: Result) -> str:
+    """Integers and gateware beside float, on the same episodes."""
+    rows = [
+        [
+            one["variant"],
+            str(one["shots"]),
+            f"{one['float']:.2%}",
+            f"{one['integers']:.2%}",
+            f"{100 * one['difference']:+.2f} ± {100 * one['difference95']:.2f}",
+            f"{one['gateware']:.2%} on {one['gateware_images']:,}" if one["gateware_images"] else "",
+            f"{one['gateware_equal']:,} of {one['gateware_images']:,}" if one["gateware_images"] else "",
+        ]
+        for one in result["rows"]
+    ]
+    head = ["variant", "shots", "float", "integers", "difference, points", "gateware, images", "bits equal"]
+    first = result["rows"][0]
+    text = [
+        "## Omniglot in integers\n",
+        f"The learners of seed {first['seed']} on {first['episodes']} test episodes: adapted in float on the "
+        "host, rounded, queries answered in exact integers (8 bit). Where r, s or the classifier adapt, one "
+        "artifact serves all episodes and each is an update of it; where every parameter adapts, each "
+        "episode's network is quantised anew. The gateware is the Verilated device, updated between the "
+        "episodes; every answer is the integers', so that its accuracy is theirs on the same images.\n",
+        table(head, rows),
+    ]
+    return "\n".join(text)
