@@ -382,3 +382,8 @@ def test_verify_passes_a_right_device_and_names_what_differs(parameters):
     assert "logit_2 7 instead of" in str(mismatch)
     assert "repeat" not in str(mismatch)
     assert mismatch.to_json()["got"]["logit_2"] == 7
+
+
+def test_no_module_of_scales():
+    with pytest.raises(DeviceError, match="no scales in a kernel modulation network"):
+        EmulatorDevice(SHAPE, folds_for_budget(SHAPE, 60)).as_module(8)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from adakern_spec.akm import AkmShape
 from adakern_spec.errors import DeviceError
 from adakern_spec.networks import Shape
 
@@ -109,8 +110,12 @@ class Device(ABC):
 
         Takes the place of a `ScalePredictionNetwork` inside a model, so the device has to be one.
         ``input_frac`` is the number of fraction bits of the artifact's input format.
+        Raises DeviceError for a kernel modulation network: all of it is on the device.
         """
         from .module import DeviceModule
+
+        if isinstance(self.shape, AkmShape):
+            raise DeviceError("no scales in a kernel modulation network", self.url, "use stream or predict")
 
         return DeviceModule(self, input_frac)
 
