@@ -7,6 +7,7 @@ from adakern_hw.link.dispatcher import Dispatcher
 from adakern_hw.link.writer import Record
 from adakern_sim.streams import Bench
 from adakern_spec import protocol
+from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.network import SpnShape
 from adakern_spec.protocol import Request, Status
 
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
 SHAPE = SpnShape((1, 1), height=3, max_length=20)
 JOB = packets.Record(protocol.JOB_FIELDS)
+NEVER = 1 << 16
 FLUSH = 60
 """Cycles that the collector takes to fail the jobs without a result: longer than the requests below."""
 
@@ -25,8 +27,8 @@ class Timeline:
     fail in the `FLUSH` cycles after that.
     """
 
-    def __init__(self, requests, delay):
-        dut = Dispatcher(SHAPE, timeout=1000)
+    def __init__(self, requests, delay=NEVER, shape=SHAPE):
+        dut = Dispatcher(shape, timeout=1000)
         bench = Bench(dut)
         begin = {}
         # Of bytes, jobs, pending results, requests, aborts.
@@ -74,6 +76,14 @@ class Timeline:
         bench._simulator.add_testbench(collect, background=True)
         bench.add(send)
         bench.run()
+
+
+def test_a_map_that_leaves_a_later_layer_nothing_is_refused():
+    layers = (AkmLayer(2, downsample=Downsample.MAX2), AkmLayer(2, downsample=Downsample.STRIDE2))
+    shape = AkmShape(1, 4, (*layers, AkmLayer(2)), 2, max_length=20)
+    for length in range(1, 5):
+        statuses = Timeline([(Request.JOB, JOB.pack(1, length))], shape=shape).statuses
+        assert statuses[1] == (Status.OK if length >= 2 else Status.ERROR)
 
 
 @pytest.mark.parametrize("delay", range(2, 36))
