@@ -58,7 +58,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	    echo "setting up $(VENV) with $$python, once (a few minutes)"; \
 	    "$$python" -m venv $(VENV) \
 	      || { echo "error: $$python: cannot make a virtual environment; install its venv package" >&2; exit 1; }; \
-	    $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bitstream,train,dev]'; \
+	    $(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bitstream,train,benchmark,dev]'; \
 	    touch $@; \
 	    exit 0; \
 	  fi; \

@@ -16,6 +16,7 @@ from report_akm import adaptation, omniglot_integers, smoother_error
 from report_bitstreams import bitstreams, peers
 from report_experiments import HEADER as EXPERIMENTS_HEADER
 from report_experiments import cifar, omniglot
+from report_smoother import smoother
 
 from adakern.files import write_atomically
 
@@ -166,6 +167,7 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
     "smoother_error": smoother_error,
     "adaptation": adaptation,
     "bitstreams": bitstreams,
+    "smoother": smoother,
     "resources": resources,
 }
 

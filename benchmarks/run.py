@@ -17,6 +17,7 @@ SCRIPTS = (
     "smoother_error",
     "adaptation",
     "resources",
+    "smoother",
     "report",
 )
 

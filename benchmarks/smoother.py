@@ -1,10 +1,11 @@
 """The smoother: resources over lanes and radius, cycles, and its speed beside libraries on one core.
 
-    python benchmarks/smoother.py [--runs N] [--out FILE.json]
+    python benchmarks/smoother.py [--only PART] [--runs N] [--out FILE.json]
 
 Resources come from Yosys alone (ECP5), of CHANNELS channels and HEIGHT rows. The libraries smooth the same
 maps with the same Gaussian, zero padded, in one thread. The clock of the gateware is the one that
-the board build in benchmarks/results/bitstreams.json reached.
+the board build in benchmarks/results/bitstreams.json reached. What is not measured this time keeps its
+figures.
 """
 
 import argparse
@@ -113,28 +114,44 @@ def compare(clock_hz: float, length: int, runs: int) -> dict[str, Any]:
     }
 
 
+def measure_speed(runs: int) -> dict[str, Any]:
+    """The libraries beside the cycles at the build's clock."""
+    build = json.loads((RESULTS / "bitstreams.json").read_text())["builds"][BUILD]
+    clock_hz = 1e6 * build["clock"]["reached_mhz"]
+    return {
+        "build": BUILD,
+        "clock_mhz": clock_hz / 1e6,
+        "runs": runs,
+        "machine": machine(),
+        "speed": [compare(clock_hz, length, runs) for length in LENGTHS],
+    }
+
+
+def measure_resources() -> dict[str, Any]:
+    """Every smoother of LANES and RADII."""
+    return {"resources": [resources(lanes, radius) for lanes in LANES for radius in RADII]}
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", choices=("speed", "resources"), help="one of the parts")
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--out", type=Path, default=RESULTS / "smoother.json")
     arguments = parser.parse_args()
     if any(os.environ.get(name) != value for name, value in ONE_THREAD.items()):
         # BLAS reads these when it is loaded, which has happened.
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD})
-    build = json.loads((RESULTS / "bitstreams.json").read_text())["builds"][BUILD]
-    clock_hz = 1e6 * build["clock"]["reached_mhz"]
-    result = {
+    known = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    result = known | {
         "command": "python benchmarks/smoother.py",
         "channels": CHANNELS,
         "height": HEIGHT,
-        "build": BUILD,
-        "clock_mhz": clock_hz / 1e6,
-        "speed": [compare(clock_hz, length, arguments.runs) for length in LENGTHS],
-        "runs": arguments.runs,
-        "machine": machine(),
-        "resources": [resources(lanes, radius) for lanes in LANES for radius in RADII],
     }
+    if arguments.only != "speed":
+        result |= measure_resources()
+    if arguments.only != "resources":
+        result |= measure_speed(arguments.runs)
     text = json.dumps(result, indent=1) + "\n"
     print(text, end="")
     write_atomically(arguments.out, lambda path: path.write_text(text))

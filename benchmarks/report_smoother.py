@@ -1,0 +1,47 @@
+"""Section of docs/benchmarks.md about the smoother."""
+
+from typing import Any
+
+from markdown import table
+
+Result = dict[str, Any]
+
+KINDS = ["luts", "carries", "registers", "block_rams", "lut_rams"]
+
+
+def smoother(result: Result) -> str:
+    """Speed beside libraries, and resources over lanes and radius."""
+    machine = result["machine"]
+    speed = []
+    for row in result["speed"]:
+        size = f"{result['channels']} × {result['height']} × {row['length']}"
+        for name, microseconds in row["libraries_us"].items():
+            speed.append([size, name, "", f"{microseconds:,.1f}"])
+        for lanes, microseconds in row["gateware_us"].items():
+            named = f"gateware, {lanes} lane{'s' if lanes != '1' else ''}"
+            speed.append([size, named, f"{row['cycles'][lanes]:,}", f"{microseconds:,.1f}"])
+    resources = [
+        [
+            str(row["lanes"]),
+            str(row["radius"]),
+            str(row["cycles_per_pixel"]),
+            f"{row['multipliers_per_lane']:g} ({2 * (row['radius'] + 1)})",
+            *(f"{row[kind]:,}" for kind in KINDS),
+            str(row["block_rams_elsewhere"]),
+        ]
+        for row in result["resources"]
+    ]
+    head = ["lanes", "radius", "cycles per pixel", "multipliers per lane (bound)", *KINDS]
+    text = [
+        "## Smoother\n",
+        "Zero-padded Gaussian of radius 6 in both directions, the best of "
+        f"{result['runs']} runs of each library on float32, one thread, {machine['cpu']}, load "
+        f"{machine['load']:.1f}. The gateware is counted in cycles, which are exact in the steady state "
+        "(pixels × channels / lanes, `tests/hw/test_smoother.py`), at the "
+        f"{result['clock_mhz']:.1f} MHz that the build {result['build']} reaches. It works on 8 bits, with "
+        "a kernel of its own for every channel; the libraries have one kernel for all channels.\n",
+        table(["map", "what", "cycles", "µs per map"], speed),
+        f"Resources from Yosys alone, ECP5, {result['channels']} channels, {result['height']} rows.\n",
+        table([*head, "block RAMs beside the lines"], resources),
+    ]
+    return "\n".join(text)
