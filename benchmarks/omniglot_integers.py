@@ -1,14 +1,14 @@
 """Omniglot in integers: the learners of benchmarks/omniglot.py, quantised, on the same test episodes.
 
-    python benchmarks/omniglot_integers.py --data FILE.npz [--work DIR] [--seed 0] [--out FILE.json]
+    python benchmarks/omniglot_integers.py --data FILE.npz [--work DIR] [--episodes 100] [--out FILE.json]
 
 Adaptation itself runs on the host in float, as with a deployed device; the result is rounded and the
 queries run in exact integers. Where r, s or the classifier alone adapt, one artifact serves all episodes and
 each sends its update; where every parameter adapts, each episode's network is quantised anew. Formats
 come from training images, and for an update from networks adapted to training episodes.
 
-With ``--gateware N`` the first N episodes of the variants that send updates run on the Verilated gateware
-as well, whose answers must be the integers, every bit.
+The first ``--gateware`` episodes of seed 0's variants that send updates run on the Verilated gateware as
+well, whose answers must be the integers, every bit. Rows that the file has are not made again.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from omniglot import QUERIES, TEST_QUERIES, TEST_SEED, WAYS, split
-from rows import collect
+from rows import collect, interval
 from torch import Tensor
 
 import adakern
@@ -38,7 +38,7 @@ from adakern.training.maml import MetaLearner
 
 CALIBRATION_TASKS = 16
 CALIBRATION_SEED = 500
-EACH_TIME = 96
+EACH_TIME = 48
 """Training images that a network which is quantised anew in each episode is calibrated on."""
 
 MULTIPLIERS = 144
@@ -71,9 +71,16 @@ class Integers:
         return adapt(self.base, update, clip_sigma=True)
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """What all rows say."""
-    return {"largest_loss": max(row["float"] - row["integers"] for row in rows)}
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over seeds of each variant and number of shots."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["variant"], row["shots"]), []).append(row)
+    return [
+        {"variant": variant, "shots": shots}
+        | {name: interval([row[name] for row in of]) for name in ("float", "integers", "difference")}
+        for (variant, shots), of in found.items()
+    ]
 
 
 def right(logits: np.ndarray, outputs: Sequence[int], labels: Tensor) -> float:
@@ -135,9 +142,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="omniglot .npz, 28×28")
     parser.add_argument("--trained", type=Path, default=Path("benchmarks/results/omniglot.json"))
     parser.add_argument("--work", type=Path, default=Path("build/omniglot"), help="that of omniglot.py")
-    parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--gateware", type=int, default=5, help="episodes on the Verilated gateware")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the learners")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/omniglot_integers.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -148,11 +154,14 @@ def main() -> None:
     }
 
     def wanted() -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
-        for trained in json.loads(arguments.trained.read_text())["rows"]:
-            if trained["seed"] != arguments.seed or trained["scope"] == "head":
+        rows = json.loads(arguments.trained.read_text())["rows"]
+        # What is quantised anew in each episode takes longest.
+        for trained in sorted(rows, key=lambda row: row["scope"] == "all"):
+            if trained["scope"] == "head":
                 continue
             learner = MetaLearner.load(arguments.work / trained["learner"] / "learner.safetensors")
-            gateware = arguments.gateware if trained["scope"] != "all" else 0
+            runs_on_gateware = trained["scope"] != "all" and trained["seed"] == 0
+            gateware = arguments.gateware if runs_on_gateware else 0
             shots, episodes = trained["shots"], arguments.episodes
             key = {name: trained[name] for name in ("variant", "seed", "shots")}
             key |= {"episodes": episodes, "gateware_episodes": gateware}

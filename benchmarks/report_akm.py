@@ -59,27 +59,32 @@ def adaptation(result: Result) -> str:
 
 def omniglot_integers(result: Result) -> str:
     """Integers and gateware beside float, on the same episodes."""
-    rows = [
-        [
-            one["variant"],
-            str(one["shots"]),
-            f"{one['float']:.2%}",
-            f"{one['integers']:.2%}",
-            f"{100 * one['difference']:+.2f} ± {100 * one['difference95']:.2f}",
-            f"{one['gateware']:.2%} on {one['gateware_images']:,}" if one["gateware_images"] else "",
-            f"{one['gateware_equal']:,} of {one['gateware_images']:,}" if one["gateware_images"] else "",
-        ]
-        for one in result["rows"]
-    ]
-    head = ["variant", "shots", "float", "integers", "difference, points", "gateware, images", "bits equal"]
-    first = result["rows"][0]
+    gateware = {(row["variant"], row["shots"]): row for row in result["rows"] if row["gateware_images"]}
+    rows = []
+    for one in result["summary"]:
+        simulated = gateware.get((one["variant"], one["shots"]))
+        equal = f"{simulated['gateware_equal']:,} of {simulated['gateware_images']:,}" if simulated else ""
+        half = one["difference"]["interval95"]
+        difference = f"{100 * one['difference']['mean']:+.2f}"
+        rows.append(
+            [
+                one["variant"],
+                str(one["shots"]),
+                str(one["float"]["seeds"]),
+                f"{one['float']['mean']:.2%}",
+                f"{one['integers']['mean']:.2%}",
+                difference if half is None else f"{difference} ± {100 * half:.2f}",
+                equal,
+            ]
+        )
+    head = ["variant", "shots", "seeds", "float", "integers", "difference, points", "gateware equal"]
     text = [
         "## Omniglot in integers\n",
-        f"The learners of seed {first['seed']} on {first['episodes']} test episodes: adapted in float on the "
-        "host, rounded, queries answered in exact integers (8 bit). Where r, s or the classifier adapt, one "
-        "artifact serves all episodes and each is an update of it; where every parameter adapts, each "
-        "episode's network is quantised anew. The gateware is the Verilated device, updated between the "
-        "episodes; every answer is the integers', so that its accuracy is theirs on the same images.\n",
+        f"The learners of the table above on {result['rows'][0]['episodes']} test episodes: adapted in float "
+        "on the host, rounded, queries answered in exact integers (8 bit). Where r, s or the classifier "
+        "adapt, one artifact serves all episodes and each is an update of it; where every parameter adapts, "
+        "each episode's network is quantised anew. The gateware is the Verilated device, updated between the "
+        "episodes: of its answers so many equal the integers', every bit.\n",
         table(head, rows),
     ]
     return "\n".join(text)
