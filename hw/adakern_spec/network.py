@@ -66,11 +66,13 @@ class ConvShape:
 class Fold:
     """How a conv stage shares its multipliers over time.
 
-    ``simd`` elements of the window meet ``pe`` output channels in each cycle.
+    ``simd`` elements of the window meet ``pe`` output channels in each cycle. ``shared``: all stages of a
+    network take turns at the multipliers.
     """
 
     pe: int
     simd: int
+    shared: bool = False
 
     @property
     def multipliers(self) -> int:
@@ -183,14 +185,15 @@ def in_turns(shape: SpnShape, folds: Sequence[Fold]) -> bool:
 
     Raises ShapeError for folds that are neither one for each stage nor a single one that serves them all.
     """
-    if len(folds) == len(shape.stages):
+    shared = any(fold.shared for fold in folds)
+    if not shared and len(folds) == len(shape.stages):
         return False
-    if len(folds) == 1 and all(folds[0].takes_turns(stage) for stage in shape.stages):
+    if shared and len(folds) == 1 and all(folds[0].takes_turns(stage) for stage in shape.stages):
         return True
     raise ShapeError(
         f"{len(folds)} folds for {len(shape.stages)} stages",
         "engine",
-        "give one for each, or one of a single channel and a part of every stage's pixels",
+        "give one for each, or a shared one of a single channel and a part of every stage's pixels",
     )
 
 

@@ -249,14 +249,14 @@ def test_folds_fill_the_dsp_blocks_and_no_faster_ones_fit(name):
 
 def test_stages_take_turns_on_the_smallest_board_if_they_can():
     board = find_board("icebreaker")
-    assert board.folds(REFERENCE) == (Fold(1, 8),)
-    assert board.dsps(REFERENCE, (Fold(1, 8),)) == 4
-    assert board.folds(REFERENCE, 5) == (Fold(1, 4),)
-    assert board.folds(SpnShape((6, 4, 2))) == (Fold(1, 2),)
+    shared = (Fold(1, 8, shared=True),)
+    assert board.folds(REFERENCE) == shared
+    assert board.dsps(REFERENCE, shared) == 4
+    assert board.folds(REFERENCE, 5) == (Fold(1, 4, shared=True),)
+    assert board.folds(SpnShape((6, 4, 2))) == (Fold(1, 2, shared=True),)
     # As many products as the DSP blocks make in a cycle.
-    assert board.folds(SpnShape((64, 64, 2))) == (Fold(1, 16),)
-    for shape in (SpnShape((2, 2)), SpnShape((2, 4, 2), input_signed=True)):
-        assert len(board.folds(shape)) == len(shape.stages)
+    assert board.folds(SpnShape((64, 64, 2))) == (Fold(1, 16, shared=True),)
+    assert len(board.folds(SpnShape((2, 4, 2), input_signed=True))) == 2
 
 
 def test_reference_takes_144_multipliers_and_9_cycles_on_the_largest_board():

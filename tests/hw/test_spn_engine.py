@@ -59,9 +59,9 @@ SWEEP = [
     (shape_of((1, 2), 3, kernel=5), (Fold(2, 5),)),
     (shape_of((1, 1, 2), 1), (Fold(1, 1), Fold(1, 1))),
     (shape_of((4, 4, 2), 4), (Fold(2, 2), Fold(1, 1))),
-    (shape_of((2, 4, 2), 4), (Fold(1, 2),)),
-    (shape_of((2, 2, 2, 1), 1, weight_bits=4), (Fold(1, 1),)),
-    (shape_of((4, 4, 2), 2, kernel=1), (Fold(1, 2),)),
+    (shape_of((2, 4, 2), 4), (Fold(1, 2, shared=True),)),
+    (shape_of((2, 2, 2, 1), 1, weight_bits=4), (Fold(1, 1, shared=True),)),
+    (shape_of((4, 4, 2), 2, kernel=1), (Fold(1, 2, shared=True),)),
 ]
 
 
@@ -190,4 +190,4 @@ def test_an_engine_wants_one_fold_and_one_kind_of_multiplier_per_stage():
     with pytest.raises(ShapeError, match="1 multipliers; give 2, one per fold"):
         SpnEngine(shape, folds, (MultiplierRow,))
     with pytest.raises(ShapeError, match="1 folds for 2 stages; give one for each"):
-        SpnEngine(shape_of((2, 4, 2), 4, input_signed=True), (Fold(1, 2),))
+        SpnEngine(shape_of((2, 4, 2), 4, input_signed=True), (Fold(1, 2, shared=True),))

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 LENGTHS = (3, 1, 5, 1, 2)
 
 SWEEP = [
-    (SpnShape((2, 4, 2), 4), Fold(1, 2)),
-    (SpnShape((2, 2, 2), 3), Fold(1, 1)),
-    (SpnShape((4, 4, 4, 1), 2, weight_bits=4), Fold(1, 4)),
-    (SpnShape((4, 2, 6, 1), 1), Fold(1, 2)),
-    (SpnShape((1, 3, 2), 2, kernel=5), Fold(1, 1)),
-    (SpnShape((3, 3, 6, 2), 5, kernel=1), Fold(1, 3)),
-    (SpnShape((12, 4, 2), 1, kernel=1), Fold(1, 1)),
+    (SpnShape((2, 4, 2), 4), Fold(1, 2, shared=True)),
+    (SpnShape((2, 2, 2), 3), Fold(1, 1, shared=True)),
+    (SpnShape((4, 4, 4, 1), 2, weight_bits=4), Fold(1, 4, shared=True)),
+    (SpnShape((4, 2, 6, 1), 1), Fold(1, 2, shared=True)),
+    (SpnShape((1, 3, 2), 2, kernel=5), Fold(1, 1, shared=True)),
+    (SpnShape((3, 3, 6, 2), 5, kernel=1), Fold(1, 3, shared=True)),
+    (SpnShape((12, 4, 2), 1, kernel=1), Fold(1, 1, shared=True)),
 ]
 
 

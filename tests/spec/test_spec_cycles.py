@@ -33,7 +33,7 @@ def test_no_map_takes_fewer_cycles_than_its_products(length, pace):
 
 
 def test_stages_in_turn_need_the_cycles_of_all_products_and_little_more():
-    fold = (Fold(1, 8),)
+    fold = (Fold(1, 8, shared=True),)
     assert cycles.multipliers(fold) == 8
     products = REFERENCE.macs(1) // REFERENCE.pixels(1) // 8
     assert products < cycles.pace(REFERENCE, fold) < 1.15 * products
@@ -44,11 +44,14 @@ def test_stages_in_turn_need_the_cycles_of_all_products_and_little_more():
         assert cycles.latency(REFERENCE, fold, length) < cycles.interval(REFERENCE, fold, length)
 
 
-def test_folds_are_one_per_stage_or_one_that_serves_all():
+def test_folds_are_one_per_stage_or_a_shared_one_that_serves_all():
     assert not in_turns(REFERENCE, FOLDS)
-    assert in_turns(REFERENCE, (Fold(1, 4),))
+    assert in_turns(REFERENCE, (Fold(1, 4, shared=True),))
+    assert in_turns(SpnShape((4, 2)), (Fold(1, 4, shared=True),))
     assert not in_turns(SpnShape((4, 2)), (Fold(1, 4),))
-    for folds in (FOLDS[:2], (Fold(2, 8),), (Fold(1, 9),), (Fold(1, 16),)):
+    refused = [FOLDS[:2], (Fold(1, 8),), (Fold(1, 8, shared=True),) * 3]
+    refused += [(Fold(pe, simd, shared=True),) for pe, simd in ((2, 8), (1, 9), (1, 16))]
+    for folds in refused:
         with pytest.raises(ShapeError, match="folds for 3 stages"):
             in_turns(REFERENCE, folds)
 

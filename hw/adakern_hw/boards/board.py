@@ -275,8 +275,6 @@ def _folds(stage: ConvShape) -> list[Fold]:
 
 
 def _shared_folds(shape: SpnShape) -> list[Fold]:
-    """Folds that several stages can take turns at, the slowest first."""
-    if len(shape.stages) == 1:
-        return []
-    folds = [Fold(1, simd) for simd in range(1, shape.in_channels + 1)]
+    """Folds that the stages can take turns at, the slowest first."""
+    folds = [Fold(1, simd, shared=True) for simd in range(1, shape.in_channels + 1)]
     return [fold for fold in folds if all(fold.takes_turns(stage) for stage in shape.stages)]

@@ -47,14 +47,14 @@ class SpnEngine(Engine):
     """Conv stages in lock-step, global average, scale head, kernel sizes.
 
     Maps of any length up to ``max_length`` follow each other without a bubble; timing:
-    `adakern_spec.cycles`. A single fold for several stages makes them take turns at its multipliers; then
-    maps come one at a time.
+    `adakern_spec.cycles`. With a shared fold the stages take turns at its multipliers; then maps come one at a
+    time.
 
     Parameters
     ----------
     shape : SpnShape
     folds : tuple of Fold
-        One per stage, or one that all of them can use (`in_turns`).
+        One per stage, or a shared one (`in_turns`).
     multipliers : subclasses of MultiplierRow
         Those of each fold; plain ones if not given.
     link : Link
