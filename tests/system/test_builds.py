@@ -22,7 +22,7 @@ from adakern.gate_level import VECTORS
 from adakern.parameters import SpnParameters
 from adakern_hw.boards import find_board
 from adakern_spec import cycles
-from adakern_spec.network import Fold, SpnShape
+from adakern_spec.network import SpnShape
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("builds")]
 
@@ -147,7 +147,8 @@ def test_clock_is_met(builds):
 def test_report_agrees_with_the_network_and_with_itself(builds):
     board, (made, _) = builds
     network, resources, shape = made.report["network"], made.report["resources"], SHAPES[board.name]
-    folds = tuple(Fold(*fold) for fold in network["folds"])
+    folds = board.folds(shape, MULTIPLIERS)
+    assert network["folds"] == [[fold.pe, fold.simd] for fold in folds]
     assert network["multipliers"] == cycles.multipliers(folds) <= MULTIPLIERS
     assert network["cycles_per_map"] == cycles.interval(shape, folds, network["length"], board.link)
     assert resources["total"]["dsps"] == board.dsps(shape, folds)

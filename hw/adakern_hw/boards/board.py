@@ -75,7 +75,8 @@ ICE40 = Family(
     name="ice40",
     multiplier=Ice40MultiplierRow,
     pll=Ice40Pll,
-    synthesis=("-device u",),
+    # The eight registers of a tile share an enable: enables of fewer would leave too many cells empty.
+    synthesis=("-device u", "-dffe_min_ce_use 8"),
     place_and_route="nextpnr-ice40",
     routing=(),
     routed="--asc",

@@ -47,8 +47,8 @@ class SpnEngine(Engine):
     """Conv stages in lock-step, global average, scale head, kernel sizes.
 
     Maps of any length up to ``max_length`` follow each other without a bubble; timing:
-    `adakern_spec.cycles`. With a shared fold the stages take turns at its multipliers; then maps come one at a
-    time.
+    `adakern_spec.cycles`. With a shared fold the stages take turns at its multipliers, and maps come one at
+    a time.
 
     Parameters
     ----------
