@@ -1,6 +1,8 @@
 """Images on the command line: quantise, estimate, verify, trace, predict, and what is refused."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +255,13 @@ def test_adapting_a_scale_prediction_network_is_refused(cli, small_artifact, fas
     save(tmp_path / "spn", small_artifact)
     outcome = cli("predict", tmp_path / "spn", fasta, "--device", "emulator:", "--adapt", update)
     assert "a scale prediction network has no kernels to adapt" in outcome.error
+
+
+def test_predicting_needs_no_torch(model, pictures, update):
+    arguments = ["predict", model, pictures, "-d", "emulator:", "--adapt", update]
+    code = (
+        f"import sys; from adakern.cli import run; run({list(map(str, arguments))!r}); "
+        "print('torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "False"
