@@ -55,18 +55,18 @@ def shape_of(in_channels, height, layers, radius, **options):
     return AkmShape(in_channels, height, layers, 3, radius, max_length=60, **options)
 
 
-ALL = shape_of(1, 8, [(2, 3, STRIDE2), (4, 3, MAX2), (2, 3, NONE)], 1)
+ALL = shape_of(1, 6, [(2, 3, STRIDE2), (2, 3, MAX2), (2, 3, NONE)], 1)
 ODD = shape_of(2, 7, [(2, 3, MAX2), (4, 1, STRIDE2)], 2, input_signed=True, per_channel=False)
 WIDE = shape_of(1, 3, [(4, 5, NONE), (2, 3, NONE)], 6, weight_bits=4)
 ROW = shape_of(3, 1, [(2, 3, STRIDE2), (2, 1, STRIDE2)], 1)
 SINGLE = shape_of(2, 4, [(3, 3, MAX2)], 3)
 
 SWEEP = [
-    (ALL, layer_folds_for_interval(ALL, 18)),
+    (ALL, layer_folds_for_interval(ALL, 4)),
     # The second layer is the slowest, or the last; the smoother is.
-    (ALL, (LayerFold(Fold(2, 9), 2), LayerFold(Fold(1, 3), 1), LayerFold(Fold(2, 36), 2))),
-    (ALL, (LayerFold(Fold(2, 9), 2), LayerFold(Fold(4, 18), 4), LayerFold(Fold(1, 1), 1))),
-    (ALL, (LayerFold(Fold(2, 9), 1), LayerFold(Fold(4, 18), 1), LayerFold(Fold(2, 36), 1))),
+    (ALL, (LayerFold(Fold(2, 9), 2), LayerFold(Fold(1, 3), 1), LayerFold(Fold(2, 18), 2))),
+    (ALL, (LayerFold(Fold(2, 9), 2), LayerFold(Fold(2, 18), 2), LayerFold(Fold(1, 1), 1))),
+    (ALL, (LayerFold(Fold(2, 9), 1), LayerFold(Fold(2, 18), 1), LayerFold(Fold(2, 18), 1))),
     (ODD, layer_folds_for_interval(ODD, 4)),
     (ODD, layer_folds_for_interval(ODD, 1)),
     (WIDE, layer_folds_for_interval(WIDE, 2)),
@@ -80,23 +80,21 @@ def lengths_of(shape, count):
     return [shape.min_length + extra for extra in (2, 0, 0, 3, 1, 2)[:count]]
 
 
-@pytest.mark.parametrize("extreme", [False, True])
-@pytest.mark.parametrize(("shape", "folds"), SWEEP)
+@pytest.mark.parametrize(("shape", "folds", "extreme"), [(*case, i % 2) for i, case in enumerate(SWEEP)])
 def test_back_to_back_maps_are_exact_in_bits_and_cycles(shape, folds, extreme):
     run = Run(shape, folds, lengths_of(shape, 6), extreme=extreme)
     run.check()
     assert all(result["stalls"] == 0 for result in run.results)
 
 
-@pytest.mark.parametrize(("shape", "folds"), SWEEP)
-def test_maps_of_one_length_follow_at_the_published_interval(shape, folds):
-    for length in (shape.min_length, shape.min_length + 3):
-        run = Run(shape, folds, [length] * 3)
-        run.check()
-        gaps = {later - earlier for earlier, later in itertools.pairwise(run.starts)}
-        assert gaps == {cycles.interval(shape, folds, length)}
-        ends = {later - earlier for earlier, later in itertools.pairwise(run.result_times)}
-        assert ends == gaps
+@pytest.mark.parametrize(("shape", "folds", "more"), [(*case, i % 3) for i, case in enumerate(SWEEP)])
+def test_maps_of_one_length_follow_at_the_published_interval(shape, folds, more):
+    length = shape.min_length + more
+    run = Run(shape, folds, [length] * 3)
+    run.check()
+    gaps = {later - earlier for earlier, later in itertools.pairwise(run.starts)}
+    assert gaps == {cycles.interval(shape, folds, length)}
+    assert gaps == {later - earlier for earlier, later in itertools.pairwise(run.result_times)}
 
 
 @pytest.mark.parametrize(("shape", "folds"), SWEEP[1::2])
@@ -128,9 +126,9 @@ def test_device_multipliers_are_exact_in_bits_and_cycles():
 
 def test_results_nobody_takes_stop_new_jobs_and_are_kept():
     shape, folds = SWEEP[5]
-    run = Run(shape, folds, [shape.min_length] * 12, result_stall=0.998)
+    run = Run(shape, folds, [shape.min_length] * 10, result_stall=0.998)
     run.check()
-    assert max(run.result_times) > 12 * cycles.interval(shape, folds, shape.min_length)
+    assert max(run.result_times) > 10 * cycles.interval(shape, folds, shape.min_length)
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["reset", "restart"])
