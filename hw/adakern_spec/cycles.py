@@ -32,10 +32,10 @@ REQUANTISE_LATENCY = 1 + ROUND_SHIFT_LATENCY + 1
 
 BYTE_SHIFTS = SHIFT_MAX // 8
 BIT_SHIFTS = 7
-"""Of the serial requantisation: by bytes, then by bits."""
+"""Of the requantisation by shifts: by bytes, then by bits."""
 
-SERIAL_REQUANTISE_INTERVAL = 1 + BIT_SHIFTS
-SERIAL_REQUANTISE_LATENCY = 1 + BYTE_SHIFTS + SERIAL_REQUANTISE_INTERVAL
+SHIFT_REQUANTISE_INTERVAL = 1 + BIT_SHIFTS
+SHIFT_REQUANTISE_LATENCY = 1 + BYTE_SHIFTS + SHIFT_REQUANTISE_INTERVAL
 """From a sum to its value: taken, shifted by bytes, taken over, shifted by bits."""
 
 FIFO_LATENCY = 2
@@ -93,7 +93,7 @@ def conv_credits(stage: ConvShape, fold: Fold) -> int:
 
 def turn(stage: ConvShape, fold: Fold) -> int:
     """Cycles of a stage's turn at shared multipliers: its channels, none too fast to be requantised."""
-    return stage.out_channels * max(fold.steps(stage), SERIAL_REQUANTISE_INTERVAL)
+    return stage.out_channels * max(fold.steps(stage), SHIFT_REQUANTISE_INTERVAL)
 
 
 def turn_latency(fold: Fold) -> int:
@@ -101,7 +101,7 @@ def turn_latency(fold: Fold) -> int:
 
     Memory, product, adder tree, accumulation, requantisation.
     """
-    return 1 + MULTIPLIER_LATENCY + adder_tree_latency(fold.simd) + 1 + SERIAL_REQUANTISE_LATENCY
+    return 1 + MULTIPLIER_LATENCY + adder_tree_latency(fold.simd) + 1 + SHIFT_REQUANTISE_LATENCY
 
 
 def pixel_words(stage: ConvShape, fold: Fold) -> int:

@@ -3,8 +3,9 @@ import random
 import pytest
 from amaranth import signed
 
-from adakern_hw.blocks.rounding import Requantise, RoundShift
+from adakern_hw.blocks.rounding import Requantise, RoundShift, ShiftRequantise
 from adakern_sim.streams import Bench
+from adakern_spec.cycles import SHIFT_REQUANTISE_INTERVAL
 from adakern_spec.numbers import Format, rs
 
 
@@ -53,3 +54,38 @@ def test_requantise_saturates_the_rounded_accumulator(signed_output):
     expected = [fmt.saturate(rs(total + bias, shift)) for total, bias, shift in rows]
     assert run_pipeline(dut, (dut.sum, dut.bias, dut.shift), rows, dut.result) == expected
     assert {fmt.min, fmt.max} <= set(expected)
+
+
+def test_requantise_by_shifts_equals_the_saturated_rounding_shift():
+    chance = random.Random(3)
+    fmt = Format(8, signed=False)
+    rows = [(value, shift) for shift in range(32) for value in EXTREMES]
+    # Around the edges of every value's interval, of saturation above all.
+    rows += [
+        (((2 * k + 1) << shift >> 1) + near, shift)
+        for shift in range(23)
+        for k in (-1, 0, 127, 254, 255, 256)
+        for near in (-1, 0, 1)
+    ]
+    rows += [(chance.randrange(-(2**31), 2**31) >> chance.randrange(31), shift) for shift in range(32)]
+    chance.shuffle(rows)
+    dut = ShiftRequantise(fmt)
+    bench = Bench(dut)
+    results = {}
+
+    async def drive(ctx):
+        for cycle in range(len(rows) * SHIFT_REQUANTISE_INTERVAL + dut.latency):
+            place, off = divmod(cycle, SHIFT_REQUANTISE_INTERVAL)
+            ctx.set(dut.start, off == 0 and place < len(rows))
+            total, shift = rows[min(place, len(rows) - 1)] if off == 0 else (0, 0)
+            ctx.set(dut.sum, total)
+            ctx.set(dut.shift, shift)
+            if ctx.get(dut.done):
+                results[cycle - dut.latency] = ctx.get(dut.result)
+            await ctx.tick()
+
+    bench.add(drive)
+    bench.run()
+    starts = range(0, len(rows) * SHIFT_REQUANTISE_INTERVAL, SHIFT_REQUANTISE_INTERVAL)
+    expected = [fmt.saturate(rs(total, shift)) for total, shift in rows]
+    assert results == dict(zip(starts, expected, strict=True))

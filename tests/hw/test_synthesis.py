@@ -24,6 +24,7 @@ from adakern_hw.blocks import (
     rounding,
     scale,
     sequencer,
+    turns,
 )
 from adakern_hw.blocks import serial as arithmetic
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow, Ice40MultiplierRow
@@ -68,8 +69,10 @@ BLOCKS = {
     "parameter router": (lambda: parameters.ParameterRouter([144, 20, 5]), 0, False),
     "round shift": (lambda: rounding.RoundShift(signed(32)), 0, False),
     "requantiser": (lambda: rounding.Requantise(signed(23), Format(8, signed=False)), 0, False),
+    "requantiser by shifts": (lambda: rounding.ShiftRequantise(Format(8, signed=False)), 0, False),
     "serial requantiser": (lambda: conv.SerialRequantiser(STAGE, FOLD), 0, False),
     "conv stage": (lambda: conv.ConvStage(STAGE, FOLD, HEIGHT), FOLD.multipliers, True),
+    "stages in turn": (lambda: turns.StagesInTurn(SHAPE, Fold(1, 2, shared=True)), 2, True),
     "divider": (lambda: arithmetic.Divider(20, 16), 0, False),
     "serial multiplier": (lambda: arithmetic.SerialMultiplier(signed(16), 16), 0, False),
     "global average": (lambda: scale.GlobalAverage(2, 1, HEIGHT * 4095), 0, False),

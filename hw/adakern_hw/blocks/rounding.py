@@ -10,7 +10,7 @@ from adakern_spec.cycles import (
     BYTE_SHIFTS,
     REQUANTISE_LATENCY,
     ROUND_SHIFT_LATENCY,
-    SERIAL_REQUANTISE_LATENCY,
+    SHIFT_REQUANTISE_LATENCY,
 )
 from adakern_spec.numbers import ACCUMULATOR, ACCUMULATOR_BITS, BIAS, Format
 from adakern_spec.parameters import SHIFT_BITS
@@ -110,10 +110,10 @@ class Requantise(wiring.Component):
         return m
 
 
-class SerialRequantise(wiring.Component):
+class ShiftRequantise(wiring.Component):
     """``saturate(rs(sum, shift))`` of an unsigned format, ``latency`` cycles after ``start``.
 
-    For sums at least SERIAL_REQUANTISE_INTERVAL cycles apart, doubled as in `RoundShift`: one register shifts
+    For sums at least SHIFT_REQUANTISE_INTERVAL cycles apart, doubled as in `RoundShift`: one register shifts
     by bytes, the next one takes over what may still count and shifts by bits. A sum below 0 is 0 there,
     one that is too large stays so whatever its shift.
 
@@ -142,7 +142,7 @@ class SerialRequantise(wiring.Component):
 
     @property
     def latency(self) -> int:
-        return SERIAL_REQUANTISE_LATENCY
+        return SHIFT_REQUANTISE_LATENCY
 
     def elaborate(self, platform):
         m = Module()

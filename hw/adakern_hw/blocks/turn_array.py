@@ -11,7 +11,7 @@ from adakern_spec.parameters import CHANNEL_FIELDS
 from ..fixed import shape_of
 from .multiplier import AdderTree, MultiplierRow
 from .parameters import BYTES, RecordStore, WordStore
-from .rounding import SerialRequantise
+from .rounding import ShiftRequantise
 
 STEP = data.StructLayout({"valid": 1, "first": 1, "last": 1})
 """A step: one is made in this cycle, the first or the last one of its channel."""
@@ -75,7 +75,7 @@ class TurnArray(wiring.Component):
             simd, 1, shape_of(first.input_format), shape_of(first.weight_format)
         )
         m.submodules.tree = tree = AdderTree(simd, row.product)
-        m.submodules.requantise = requantise = SerialRequantise(self.format)
+        m.submodules.requantise = requantise = ShiftRequantise(self.format)
         m.d.comb += [Value.cast(row.a[0]).eq(self.lanes), row.b.as_value().eq(weights.words[0])]
         m.d.comb += [term.eq(product) for term, product in zip(tree.terms, row.products[0], strict=True)]
 

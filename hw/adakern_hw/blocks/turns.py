@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from adakern_spec.cycles import (
-    SERIAL_REQUANTISE_INTERVAL,
+    SHIFT_REQUANTISE_INTERVAL,
     pace,
     pixel_words,
     turn_latency,
@@ -48,7 +48,7 @@ class TurnOrder(wiring.Component):
     def __init__(self, shape: SpnShape, fold: Fold) -> None:
         self.shape = shape
         self.words = [pixel_words(stage, fold) for stage in shape.stages]
-        self.rests = [max(0, SERIAL_REQUANTISE_INTERVAL - fold.steps(stage)) for stage in shape.stages]
+        self.rests = [max(0, SHIFT_REQUANTISE_INTERVAL - fold.steps(stage)) for stage in shape.stages]
         place = range((shape.kernel - 1) * shape.height + shape.kernel)
         super().__init__(
             {
