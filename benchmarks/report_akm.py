@@ -59,11 +59,11 @@ def adaptation(result: Result) -> str:
 
 def omniglot_integers(result: Result) -> str:
     """Integers and gateware beside float, on the same episodes."""
-    gateware = {(row["variant"], row["shots"]): row for row in result["rows"] if row["gateware_images"]}
+    gateware = {(row["variant"], row["shots"]): row for row in result["rows"] if row["gateware"]}
     rows = []
     for one in result["summary"]:
         simulated = gateware.get((one["variant"], one["shots"]))
-        equal = f"{simulated['gateware_equal']:,} of {simulated['gateware_images']:,}" if simulated else ""
+        equal = f"{simulated['equal_on_gateware']:,} of {simulated['images']:,}" if simulated else ""
         half = one["difference"]["interval95"]
         difference = f"{100 * one['difference']['mean']:+.2f}"
         rows.append(
@@ -80,7 +80,7 @@ def omniglot_integers(result: Result) -> str:
     head = ["variant", "shots", "seeds", "float", "integers", "difference, points", "gateware equal"]
     text = [
         "## Omniglot in integers\n",
-        f"The learners of the table above on {result['rows'][0]['episodes']} test episodes: adapted in float "
+        f"The learners of the table above on {result['episodes']} test episodes: adapted in float "
         "on the host, rounded, queries answered in exact integers (8 bit). Where r, s or the classifier "
         "adapt, one artifact serves all episodes and each is an update of it; where every parameter adapts, "
         "each episode's network is quantised anew. The gateware is the Verilated device, updated between the "
