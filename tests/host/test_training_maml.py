@@ -331,7 +331,7 @@ def test_divergence_is_told(tmp_path: Path):
         run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=50, learning_rate=1e30))
 
 
-def test_measure_does_not_depend_on_the_batch():
+def test_measure_is_the_same_every_time():
     made, sampler = learner().float().eval(), EpisodeSampler(image_set(), SHAPE)
     assert len(measure(made, sampler, 7, seed=1)) == 7
     np.testing.assert_array_equal(measure(made, sampler, 4, seed=1), measure(made, sampler, 4, seed=1))
