@@ -143,7 +143,7 @@ def row(
             name: [accuracy(model, corrupt(images, name, severity), labels) for severity in SEVERITIES]
             for name in CORRUPTIONS
         },
-        "sigma": [float(conv.r.abs().mean()) for conv in model.convs] if variant.modulated else [],
+        "sigma": [float(conv.r.detach().abs().mean()) for conv in model.convs] if variant.modulated else [],
     }
 
 
