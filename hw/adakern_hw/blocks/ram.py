@@ -36,8 +36,6 @@ class Ram(wiring.Component):
 
     Members
     -------
-    As a memory's: its addresses are inputs.
-
     write : Out(WritePort)
     read : Out(ReadPort)
         Keeps its data while ``en`` is 0, which is 1 by default.
