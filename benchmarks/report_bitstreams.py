@@ -43,7 +43,7 @@ def bitstreams(result: Result) -> str:
         "registers",
         "DSP",
         "block RAM",
-        "tools' time",
+        "tools' time (load of two cores at its end)",
     ]
     rows, refused, tools = [], [], {}
     for name, build in result["builds"].items():
@@ -66,7 +66,7 @@ def bitstreams(result: Result) -> str:
                 f"{1e6 / maps:.1f}",
                 f"{network['latency_cycles'] / megahertz:.1f}",
                 *(f"{used[kind]:,}" for kind in ("luts", "registers", "dsps", "block_rams")),
-                f"{sum(build['seconds'].values()) / 60:.0f} min",
+                f"{sum(build['seconds'].values()) / 60:.0f} min ({build['load']:.0f})",
             ]
         )
     versions = ", ".join(f"{tool} {version}" for tool, version in sorted(tools.items()))
