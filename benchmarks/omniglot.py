@@ -65,7 +65,6 @@ class Variant:
 
 VARIANTS = (
     Variant("plain, classifier alone", False, InnerLoop.of("head", steps=2)),
-    Variant("AKM, classifier alone", True, InnerLoop.of("head", steps=2)),
     Variant("AKM, all parameters", True, InnerLoop.of("all", steps=2)),
     Variant("plain, all parameters", False, InnerLoop.of("all", steps=2)),
     Variant("AKM, r and s and classifier", True, InnerLoop.of("kernel+head", steps=2)),
