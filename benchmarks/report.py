@@ -13,7 +13,7 @@ from typing import Any
 
 from markdown import spread, table
 from report_akm import adaptation, omniglot_integers, smoother_error
-from report_bitstreams import bitstreams, peers
+from report_bitstreams import bitstreams, peers, prediction
 from report_experiments import HEADER as EXPERIMENTS_HEADER
 from report_experiments import cifar, omniglot
 from report_smoother import smoother
@@ -168,6 +168,7 @@ SECTIONS: dict[str, Callable[[Result], str]] = {
     "adaptation": adaptation,
     "bitstreams": bitstreams,
     "smoother": smoother,
+    "footprints": prediction,
     "resources": resources,
 }
 

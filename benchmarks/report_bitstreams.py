@@ -1,4 +1,4 @@
-"""Sections of docs/benchmarks.md about bitstreams: what was built, and the peers beside it."""
+"""Sections of docs/benchmarks.md about bitstreams: what was built, how well it was predicted, the peers."""
 
 import json
 from pathlib import Path
@@ -77,6 +77,23 @@ def bitstreams(result: Result) -> str:
         f"those of carry chains and LUT RAM among them. {versions}.\n\n"
     )
     return "## Bitstreams\n\n" + note + table(head, rows) + "\n" + "".join(refused)
+
+
+def prediction(result: Result) -> str:
+    """How well the weights predict designs that they did not learn from."""
+    rows = []
+    for family, entry in result["families"].items():
+        for kind, errors in entry["errors"].items():
+            figures = (errors[name] for name in ("fitted_worst", "left_out_mean", "left_out_worst"))
+            count = str(len(entry["samples"]))
+            rows.append([family, kind.replace("_", " "), count, *(f"{figure:.1%}" for figure in figures)])
+    note = (
+        "Relative errors of `adakern estimate --board` against nextpnr's figures after packing: of the fit "
+        "over its samples, and of each sample predicted by a fit to the others. DSP blocks are counted and "
+        "exact.\n\n"
+    )
+    head = ["family", "resource", "designs", "worst of the fit", "mean, left out", "worst, left out"]
+    return "## Estimate before synthesis\n\n" + note + table(head, rows)
 
 
 def peers(builds: Result) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adakern_hw.bitstream import Order, build, prepare
+from adakern_hw.bitstream import Order, build, choose_folds, prepare
 from adakern_hw.boards import BoardError
 from adakern_hw.boards.board import Board
 from adakern_hw.toolchain import ToolError, find_tool
@@ -80,7 +80,7 @@ def build_bitstream(
     ``clock`` in Hz, ``multipliers`` a budget; both the board's unless given. Raises ClockError,
     BoardError, ToolError and TimingError.
     """
-    folds = board.folds(shape, multipliers)
+    folds = choose_folds(board, shape, multipliers)
     order = Order(board, shape, folds, board.clock if clock is None else clock)
     if status is not None:
         status("gateware", 0.0)

@@ -11,6 +11,7 @@ from adakern_spec.network import Fold
 from adakern_spec.networks import Shape
 from adakern_spec.numbers import ACTIVATION_BITS
 from adakern_spec.parameters import CHANNEL_FIELDS
+from adakern_spec.protocol import LINK, Link
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,24 @@ def estimate(shape: Shape, multipliers: int, length: int) -> Estimate:
 
     Raises InputError for a length that the shape does not allow, ShapeError for a budget too small.
     """
+    return estimate_folds(shape, networks.folds_for_budget(shape, multipliers), length)
+
+
+def estimate_folds(
+    shape: Shape, folds: Sequence[Fold | LayerFold], length: int, link: Link = LINK
+) -> Estimate:
+    """The same for folds that are chosen, behind ``link``."""
     if not shape.min_length <= length <= shape.max_length:
         raise InputError(f"length {length}", "estimate", f"use {shape.min_length} to {shape.max_length}")
-    folds: Sequence[Fold | LayerFold] = networks.folds_for_budget(shape, multipliers)
-    stages = tuple(_stage(shape, index, fold) for index, fold in enumerate(folds))
+    used = [*folds] * (len(shape.stages) // len(folds))
+    stages = tuple(_stage(shape, index, fold) for index, fold in enumerate(used))
     return Estimate(
         length=length,
         macs=shape.macs(length),
         multipliers=networks.multipliers(shape, folds),
         latency=networks.latency(shape, folds, length),
-        interval=networks.interval(shape, folds, length),
-        utilisation=networks.utilisation(shape, folds, length),
+        interval=networks.interval(shape, folds, length, link),
+        utilisation=networks.utilisation(shape, folds, length, link),
         memory_bits=sum(stage.memory_bits for stage in stages) + 8 * networks.block_size(shape),
         stages=stages,
     )

@@ -13,16 +13,19 @@ from typing import Any
 from amaranth import ClockDomain, Module
 from amaranth.lib import io, wiring
 
-from adakern_spec.networks import Folds, Shape, multipliers
+from adakern_spec.networks import Folds, Shape
 
 from .blocks.hints import SYNTHESIS
+from .boards import BOARDS
 from .boards.board import Board, BoardError, Family
 from .boards.clocks import ClockGenerator, sync_frequency
 from .boards.pll import Ecp5Pll, Pll
 from .engines.crossing import ENGINE, EngineCrossing
 from .engines.networks import make_engine
 from .floorplan import Floorplan, read_floorplan
+from .footprint import Footprint, read_footprint
 from .hierarchy import Hierarchy
+from .prediction import best_folds, check_fit
 from .resources import Counts, count_cells
 from .timing import Clock, Timing, read_clocks, read_timing
 from .toolchain import TOOLS, ToolError, Workshop, tool_version
@@ -67,10 +70,14 @@ class Order:
         """The PLL with its outputs."""
         return ClockGenerator(self.pll, self.second_div)
 
-    def device(self) -> UartTop:
-        """The accelerator with the multipliers of the part."""
+    def engine(self) -> wiring.Component:
+        """The engine with the multipliers of the part."""
         rows = self.board.placed_rows(self.shape, self.folds)
-        engine = make_engine(self.shape, self.folds, rows, self.board.link)
+        return make_engine(self.shape, self.folds, rows, self.board.link)
+
+    def device(self) -> UartTop:
+        """The accelerator: the engine with its link."""
+        engine = self.engine()
         if self.second_div is not None:
             engine = EngineCrossing(engine)
         return UartTop(
@@ -135,17 +142,20 @@ class Sources:
         return state.hexdigest()
 
 
+def choose_folds(board: Board, shape: Shape, multipliers: int | None = None) -> Folds:
+    """The fastest folds within a budget, or without one the fastest that are predicted to fit.
+
+    Raises BoardError, naming what would fit, if these surely do not.
+    """
+    folds = (best_folds(board, shape) if multipliers is None else None) or board.folds(shape, multipliers)
+    check_fit(board, shape, folds, board.clock, BOARDS.values())
+    return folds
+
+
 def prepare(order: Order) -> Sources:
-    """Sources of what ``order`` says. BoardError if the part has too few DSP blocks."""
-    board = order.board
-    needed = board.dsps(order.shape, order.folds)
-    if needed > board.capacity.dsps:
-        raise BoardError(
-            f"{needed} DSP blocks wanted, the part has {board.capacity.dsps}",
-            board.name,
-            f"use at most {multipliers(order.shape, board.folds(order.shape))} multipliers",
-        )
-    return write_sources(board, order.clocks(), order.device())
+    """Sources of what ``order`` says. BoardError if it surely does not fit."""
+    check_fit(order.board, order.shape, order.folds, order.clock, BOARDS.values())
+    return write_sources(order.board, order.clocks(), order.device())
 
 
 def write_sources(board: Board, clocks: ClockGenerator, device: wiring.Component) -> Sources:
@@ -203,12 +213,9 @@ def build(
     Raises ToolError, and TimingError for the best placement if none meets the clock.
     """
     progress = _Progress(status)
-    for name, content in sources.files.items():
-        (folder / name).write_bytes(content)
     with Workshop(folder) as workshop:
         progress("synthesis")
-        workshop.run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], "yosys.log")
-        netlist = _read(folder / NETLIST, "yosys")
+        netlist = _synthesise(workshop, sources)
         modules, hierarchy = count_cells(netlist, TOP), Hierarchy.of(netlist, TOP)
         del netlist  # hundreds of megabytes that the tools can use
         _check_fit(sources.board, modules[""])
@@ -221,6 +228,29 @@ def build(
     floorplan = read_floorplan(placed, TOP, hierarchy)
     progress("done")
     return Bitstream(product, placement, modules, progress.seconds, hierarchy, floorplan)
+
+
+def measure(sources: Sources, folder: Path) -> Footprint:
+    """Footprint after synthesis and packing, without placing: of designs too large for the part as well.
+
+    ``folder`` should be empty. Raises ToolError and DiskError.
+    """
+    family = sources.board.family
+    report = f"{TOP}.packed.json"
+    with Workshop(folder) as workshop:
+        cells = count_cells(_synthesise(workshop, sources), TOP)[""]
+        arguments = [*_inputs(sources), "--pack-only", "--report", report]
+        workshop.run(family.place_and_route, arguments, "pack.log")
+    packed = _read(folder / report, family.place_and_route)
+    return read_footprint(family, packed["utilization"], cells)
+
+
+def _synthesise(workshop: Workshop, sources: Sources) -> Any:
+    """Netlist of ``sources``, in files and as it is."""
+    for name, content in sources.files.items():
+        (workshop.folder / name).write_bytes(content)
+    workshop.run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], "yosys.log")
+    return _read(workshop.folder / NETLIST, "yosys")
 
 
 class _Progress:
@@ -277,9 +307,8 @@ def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
     family = sources.board.family
     report = f"{TOP}.{seed}.report.json"
     arguments = [
-        *sources.board.device,
+        *_inputs(sources),
         *family.routing,
-        *("--json", NETLIST, f"--{family.constraints[1:]}", f"{TOP}{family.constraints}"),
         *("--freq", f"{sources.clock_hz / 1e6:.6f}", "--seed", str(seed)),
         *("--report", report, family.routed, _routed(seed), "--write", _placed(seed)),
         # The report names the path that misses the clock; `Timing.check` refuses it.
@@ -288,6 +317,12 @@ def _place(workshop: Workshop, sources: Sources, seed: int) -> Placement:
     workshop.run(family.place_and_route, arguments, f"nextpnr.{seed}.log")
     content = _read(workshop.folder / report, family.place_and_route)
     return Placement(seed, read_timing(content), content["utilization"], read_clocks(content))
+
+
+def _inputs(sources: Sources) -> tuple[str, ...]:
+    """nextpnr's options for the part and what it reads."""
+    suffix = sources.board.family.constraints
+    return (*sources.board.device, "--json", NETLIST, f"--{suffix[1:]}", f"{TOP}{suffix}")
 
 
 def _routed(seed: int) -> str:

@@ -6,14 +6,18 @@ Gateware and tools are replaced by ones that write a file; tests/hw/test_bitstre
 import hashlib
 import json
 
+import numpy as np
 import pytest
 
 from adakern import bitstreams
+from adakern.artifact import Artifact, save
+from adakern.parameters import SpnParameters
 from adakern.report.build_page import build_page
 from adakern_hw.bitstream import Bitstream, Placement, Sources
 from adakern_hw.boards import find_board
 from adakern_hw.floorplan import DIES, Floorplan, Tile
 from adakern_hw.hierarchy import Hierarchy
+from adakern_hw.prediction import predict
 from adakern_hw.timing import Clock, Timing, TimingPath
 from adakern_hw.toolchain import ToolError, tool_version
 from adakern_spec import cycles
@@ -256,15 +260,37 @@ class TestProgram:
         assert "none.bit: cannot be read" in error
 
 
-def test_report_has_what_was_packed(tools):
+def test_report_has_what_was_packed_beside_what_was_predicted(tools):
     shape = SpnShape((2, 2, 1), height=4, max_length=32)
     resources = bitstreams.build_bitstream(shape, BOARD, 5, status=lambda *_: None).report["resources"]
     assert resources["used"] == {"luts": 3, "registers": 7, "dsps": 3, "block_rams": 3}
+    assert resources["estimate"] == predict(BOARD, shape, BOARD.folds(shape, 5))
 
 
-def test_boards_lists_what_each_has(cli):
+def test_model_that_cannot_fit_is_refused_before_synthesis(cli, tools, tmp_path):
+    parameters = SpnParameters.random(SpnShape((24, 24, 24, 2)), np.random.default_rng(0))
+    save(tmp_path / "wide.safetensors", Artifact(parameters, (6,) * 4, {}))
+    error = cli("build", tmp_path / "wide.safetensors", "--board", "icebreaker").error
+    assert "icebreaker: " in error
+    assert "no multiplier budget fits; use icepi-zero or a smaller network" in error
+    assert tools == []
+
+
+def test_boards_lists_what_each_has_and_what_fits(cli):
     listed = json.loads(cli("boards", "--json").out)["boards"]
     assert [board["board"] for board in listed] == ["ulx3s-85f", "icepi-zero", "icebreaker"]
-    largest = listed[0]
+    largest, smaller, _ = listed
+    assert largest["fits"]
     assert largest["multipliers"] == 144
     assert largest["maps_per_second"] == pytest.approx(largest["clock_mhz"] * 1e6 / 18_432)
+    assert largest["predicted_luts"] < largest["luts"]
+    assert largest["widest_channels"] > smaller["widest_channels"] >= 8
+
+
+def test_boards_say_where_nothing_fits(cli, tmp_path):
+    parameters = SpnParameters.random(SpnShape((255, 255, 2)), np.random.default_rng(0))
+    save(tmp_path / "wide.safetensors", Artifact(parameters, (6,) * 3, {}))
+    listed = json.loads(cli("boards", "--model", tmp_path / "wide.safetensors", "--json").out)["boards"]
+    assert not any(board["fits"] for board in listed)
+    assert {board["multipliers"] for board in listed} == {None}
+    assert "–" in cli("boards", "--model", tmp_path / "wide.safetensors").out

@@ -5,9 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from adakern.artifact import Artifact, save
 from adakern.estimate import estimate
+from adakern.parameters import SpnParameters
+from adakern_hw.bitstream import choose_folds
+from adakern_hw.boards import find_board
+from adakern_hw.prediction import predict
+from adakern_spec import cycles
 from adakern_spec.errors import InputError, ShapeError
 from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape
 
@@ -59,3 +66,33 @@ def test_command_prints_the_same_figures(cli: Callable[..., Any], model: Path) -
 
 def test_command_takes_the_longest_map_where_128_is_too_long(cli: Callable[..., Any], model: Path) -> None:
     assert json.loads(cli("estimate", model, "--json").out)["length"] == 60
+
+
+def test_board_is_predicted_at_its_clock_with_the_folds_of_a_build(
+    cli: Callable[..., Any], model: Path
+) -> None:
+    board = find_board("icepi-zero")
+    shape = SpnShape(channels=(3, 4, 2), height=4, max_length=60)
+    folds = choose_folds(board, shape)
+    found = json.loads(cli("estimate", model, "--board", board.name, "--json").out)
+    assert found["footprint"] == predict(board, shape, folds)
+    assert found["multipliers"] == cycles.multipliers(folds)
+    assert found["interval"] == cycles.interval(shape, folds, 60)
+    assert found["maps_per_second"] == pytest.approx(board.clock / found["interval"])
+    assert found["latency_us"] == pytest.approx(1e6 * found["latency"] / board.clock)
+    assert found["capacity"] == {"luts": 24_288, "registers": 24_288, "dsps": 28, "block_rams": 56}
+    text = cli("estimate", model, "--board", board.name).out
+    assert f"{found['footprint']['luts']:,} of 24,288" in text
+
+
+def test_budget_is_kept_on_a_board(cli: Callable[..., Any], model: Path) -> None:
+    options = ("--board", "ulx3s-85f", "--multipliers", 5, "--json")
+    assert json.loads(cli("estimate", model, *options).out)["multipliers"] <= 5
+
+
+def test_what_cannot_fit_is_refused_with_what_would(cli: Callable[..., Any], tmp_path: Path) -> None:
+    parameters = SpnParameters.random(SpnShape((255, 255, 2)), np.random.default_rng(0))
+    save(tmp_path / "wide.safetensors", Artifact(parameters, (6,) * 3, {}))
+    outcome = cli("estimate", tmp_path / "wide.safetensors", "--board", "ulx3s-85f")
+    assert outcome.status == 1
+    assert "no multiplier budget and no board fits; use a smaller network" in outcome.error

@@ -299,14 +299,6 @@ def test_unknown_board_names_those_there_are():
         find_board("ulx4s")
 
 
-def test_too_many_multipliers_are_refused_before_synthesis():
-    board = find_board("icepi-zero")
-    with pytest.raises(
-        BoardError, match="144 DSP blocks wanted, the part has 28; use at most 27 multipliers"
-    ):
-        prepare(Order(board, REFERENCE, (Fold(8, 8), Fold(8, 8), Fold(2, 8)), board.clock))
-
-
 def test_network_without_a_multiplier_for_each_stage_is_refused():
     with pytest.raises(BoardError, match="multiplier each"):
         find_board("icebreaker").folds(SpnShape((1,) * 10, input_signed=True))

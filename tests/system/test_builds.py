@@ -156,3 +156,10 @@ def test_report_agrees_with_the_network_and_with_itself(builds):
         assert sum(counts[kind] for counts in made.report["modules"].values()) == total
     for figures in made.report["utilisation"].values():
         assert figures["used"] <= figures["available"]
+
+
+def test_estimate_is_near_what_was_built(builds):
+    _, (made, _) = builds
+    used, estimate = (made.report["resources"][name] for name in ("used", "estimate"))
+    assert estimate["dsps"] == used["dsps"]
+    assert estimate == pytest.approx(used, rel=0.15)

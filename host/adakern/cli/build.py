@@ -144,42 +144,37 @@ def boards(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List the boards, and how fast each runs a network with all its multipliers at its default clock."""
+    """List the boards with what fits: multipliers of a network and their throughput, the widest network.
+
+    All before synthesis, by the prediction of adakern estimate, at the board's default clock.
+    """
     from adakern_hw.boards import BOARDS
-    from adakern_spec import networks
-    from adakern_spec.network import REFERENCE, REFERENCE_LENGTH
+    from adakern_spec.network import REFERENCE
 
     from .. import artifact
+    from ..board_estimate import what_fits
 
     shape = REFERENCE if model is None else artifact.load(model).shape
-    length = min(REFERENCE_LENGTH, shape.max_length)
-    found = []
-    for board in BOARDS.values():
-        folds = board.folds(shape)
-        found.append(
-            {
-                "board": board.name,
-                "part": board.about,
-                "luts": board.capacity.luts,
-                "dsps": board.capacity.dsps,
-                "block_rams": board.capacity.block_rams,
-                "clock_mhz": board.clock / MHZ,
-                "multipliers": networks.multipliers(shape, folds),
-                "maps_per_second": board.clock / networks.interval(shape, folds, length, board.link),
-            }
-        )
+    found = [what_fits(board, shape) for board in BOARDS.values()]
     if json:
         emit({"boards": found})
         return
     from rich.table import Table
 
-    table = Table()
-    for heading in found[0]:
-        table.add_column(heading.replace("_", " "))
+    channels = [shape.in_channels, *(stage.out_channels for stage in shape.stages)]
+    title = f"{'→'.join(map(str, channels))} on {shape.height} rows, by prediction"
+    table = Table(title=title)
+    for heading in ("board", "clock", "multipliers", "maps/s", "look-up tables", "widest c→c→c→2"):
+        table.add_column(heading, justify="left" if heading == "board" else "right")
     for row in found:
-        table.add_row(*map(_cell, row.values()))
+        cells = (row["multipliers"], row["maps_per_second"], row["predicted_luts"])
+        multipliers, speed, luts = ("–" if cell is None else f"{cell:,.0f}" for cell in cells)
+        table.add_row(
+            f"{row['board']}\n{row['part']}",
+            f"{row['clock_mhz']:g} MHz",
+            multipliers if row["fits"] else "do not fit",
+            speed,
+            f"{luts} of {row['luts']:,}",
+            f"{row['widest_channels'] or '–'}",
+        )
     show(table)
-
-
-def _cell(value: object) -> str:
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)

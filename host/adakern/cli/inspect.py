@@ -11,7 +11,7 @@ from adakern_spec.errors import AdakernError
 from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape
 from adakern_spec.networks import Shape
 
-from .console import Json, Model, Multipliers, emit, say, show
+from .console import Json, Model, emit, say, show
 from .images import images_for
 from .records import (
     IdColumn,
@@ -26,7 +26,11 @@ from .records import (
 
 TRACED_RECORDS = 64
 
+MULTIPLIERS = 144
+"""Budget of an estimate without a board."""
+
 if TYPE_CHECKING:
+    from ..estimate import Estimate
     from ..registry import Scheme
 
 
@@ -80,23 +84,58 @@ def trace(
 
 def estimate(
     model: Model,
-    multipliers: Multipliers = 144,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="Predict what a build for this board takes.", show_default=False),
+    ] = None,
+    multipliers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Multiplier budget; default: {MULTIPLIERS}, with --board the most that fit.",
+            show_default=False,
+        ),
+    ] = None,
     length: Annotated[
         int | None,
         typer.Option(min=1, help="Positions of a map; default: 128, or the longest if that is less."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Cycles, utilisation, multipliers and memory of a model, before any synthesis."""
+    """Cycles, utilisation, multipliers and memory of a model, before any synthesis.
+
+    With a board also what of its part a build takes; a model that cannot fit is refused with what would.
+    """
     from .. import artifact
+    from ..board_estimate import estimate_for_board
     from ..estimate import estimate as run
 
     shape = artifact.load(model).shape
     usual = REFERENCE_LENGTH if isinstance(shape, SpnShape) else shape.max_length
-    result = run(shape, multipliers, length or min(usual, shape.max_length))
-    if json:
-        emit(result.to_json())
+    positions = length or min(usual, shape.max_length)
+    if board is None:
+        result = run(shape, multipliers or MULTIPLIERS, positions)
+        if json:
+            emit(result.to_json())
+        else:
+            _show_estimate(result)
         return
+    from adakern_hw.boards import find_board
+
+    built = estimate_for_board(shape, find_board(board), multipliers, positions)
+    if json:
+        emit(built.to_json())
+        return
+    _show_estimate(built.network)
+    speed = f"{built.maps_per_second:,.0f} maps/s, {built.latency_us:.1f} µs for a single one"
+    print(f"{f'at {built.clock / 1e6:.6g} MHz':<19}{speed}")
+    print(f"{built.part} (predicted, DSP blocks counted)")
+    for kind, needed in built.footprint.items():
+        available = built.capacity[kind]
+        print(f"{kind.replace('_', ' '):<19}{needed:>7,} of {available:,}, {needed / available:.0%}")
+
+
+def _show_estimate(result: "Estimate") -> None:
     from rich.table import Table
 
     table = Table(title=f"maps of {result.length} positions, {result.macs:,} MAC")

@@ -8,6 +8,7 @@ from typing import Any
 
 from adakern_hw.bitstream import Bitstream, Order, Sources
 from adakern_hw.footprint import read_footprint
+from adakern_hw.prediction import predict
 from adakern_spec import cycles, networks
 from adakern_spec.akm import AkmShape, LayerFold
 from adakern_spec.network import REFERENCE_LENGTH, Fold, in_turns
@@ -53,7 +54,7 @@ def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
             "total": made.modules[""],
             "capacity": vars(board.capacity),
             "used": read_footprint(board.family, placement.utilisation, made.modules[""]).to_json(),
-            "estimate": {"dsps": board.dsps(order.shape, order.folds)},
+            "estimate": predict(board, order.shape, order.folds, order.clock),
         },
         "modules": {module: counts for module, counts in made.modules.items() if module},
         "critical_path": {"wanted_mhz": placement.timing.wanted, **worst.to_json(made.hierarchy)},

@@ -31,9 +31,9 @@ class Family:
     ``synthesis`` are options of the Yosys command that Amaranth's platform writes, ``routing`` nextpnr's
     options beside the part, ``routed`` the one that names its result. ``constraints`` and ``product``
     are suffixes of the files for nextpnr and of the bitstream; ``preamble`` are the bytes that every
-    bitstream of the family has near its start. ``sites`` are nextpnr's names for what a footprint
-    counts. ``in_turns``: the parts have no room for a datapath of each stage. ``link_limit`` is the fastest
-    clock in Hz that the link is run at; an engine with a faster one gets it for itself.
+    bitstream of the family has near its start. ``sites`` are nextpnr's names for what a footprint counts.
+    ``in_turns``: the parts have no room for a datapath of each stage. ``link_limit`` is the fastest clock in
+    Hz that the link is run at; an engine with a faster one gets it for itself.
     """
 
     name: str
@@ -133,6 +133,10 @@ class Board:
     identity: bytes = b""
     dsp_sites: tuple[SiteLine, ...] = ()
     link: Link = LINK
+
+    def has(self, kind: str) -> int:
+        """How many of a footprint's resource the part has; a register beside each look-up table."""
+        return int(vars(self.capacity)["luts" if kind == "registers" else kind])
 
     def make_pll(self, clock: int) -> Pll:
         """PLL setting for ``clock`` Hz; ClockError if there is none."""

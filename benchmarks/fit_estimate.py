@@ -1,0 +1,239 @@
+"""Learn what a design takes: synthesise a grid of designs, fit the weights of `adakern_hw.prediction`.
+
+    python benchmarks/fit_estimate.py [--family ecp5|ice40] [--fit-only]
+
+The link is the same in every build and takes most of the time of a small one. So some samples are whole
+builds, and most are engines by themselves, which count with what a whole build of the first design takes
+more than its engine. Samples are kept in benchmarks/results/footprints.json with the digest of their
+gateware, constraints and tools, and taken again only if that has changed. The fit is one of non-negative
+least squares for each family and resource, of relative errors; each sample is also predicted by a fit
+without it.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from amaranth import Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from scipy.optimize import nnls
+
+from adakern.files import write_atomically
+from adakern_hw.bitstream import Order, measure, write_sources
+from adakern_hw.boards import find_board
+from adakern_hw.prediction import QUANTITIES, WEIGHTS, quantities
+from adakern_spec.network import Fold, SpnShape
+from adakern_spec.parameters import block_size
+
+COMMAND = "python benchmarks/fit_estimate.py"
+SAMPLES = Path(__file__).parent / "results" / "footprints.json"
+
+BOARDS = {"ecp5": "ulx3s-85f", "ice40": "icebreaker"}
+"""Board whose part and clock a family's samples are taken with."""
+
+LEARNED = {"luts": QUANTITIES, "registers": QUANTITIES, "block_rams": ("design", "block RAMs")}
+"""Resource: the quantities that it is learned from."""
+
+
+class Design(NamedTuple):
+    """What is synthesised; ``multipliers`` is a budget, ``mhz`` the clock, the board's unless given."""
+
+    channels: tuple[int, ...]
+    height: int
+    multipliers: int
+    kernel: int = 3
+    weight_bits: int = 8
+    input_signed: bool = False
+    mhz: float | None = None
+
+
+ENGINES = {
+    "ecp5": (
+        Design((1, 1), 4, 1),
+        Design((4, 4, 2), 16, 6),
+        Design((3, 5, 2), 31, 20, input_signed=True),
+        Design((8, 8, 2), 16, 36),
+        Design((8, 8, 8, 2), 14, 9),
+        Design((16, 8, 1), 8, 12),
+        Design((2, 4, 4, 2), 12, 10, kernel=5),
+        Design((6, 6, 2), 64, 18, weight_bits=4, input_signed=True),
+        Design((8, 8, 2), 16, 4),
+        Design((8, 8, 8, 2), 16, 36, weight_bits=4),
+        Design((12, 12, 2), 10, 72),
+    ),
+    "ice40": (
+        Design((1, 1), 4, 1),
+        Design((1, 1), 16, 8),
+        Design((2, 2, 2), 16, 8),
+        Design((4, 4, 2), 16, 2),
+        Design((8, 8, 8, 2), 16, 4),
+        Design((3, 6, 2), 31, 8),
+        Design((8, 8, 2), 10, 8, weight_bits=4),
+        Design((16, 16, 1), 12, 8),
+        Design((6, 6, 6, 2), 24, 2, kernel=5),
+    ),
+}
+"""Designs whose engine is synthesised by itself."""
+
+WHOLE = {
+    "ecp5": (Design((1, 1), 4, 1, mhz=62.5), Design((5, 8, 2), 14, 14), Design((8, 8, 8, 2), 16, 144)),
+    "ice40": (Design((1, 1), 4, 1), Design((4, 4, 2), 14, 4), Design((8, 8, 8, 2), 16, 8)),
+}
+"""Designs that are built whole; the first is an engine by itself too."""
+
+Sample = dict[str, Any]
+
+
+class Harness(wiring.Component):
+    """An engine between two pins: its inputs from a shift register, its outputs folded into one bit."""
+
+    rx: In(1)
+    tx: Out(1)
+
+    def __init__(self, engine: wiring.Component) -> None:
+        self.engine = engine
+        super().__init__()
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.engine = engine = self.engine
+        inputs, outputs = [], []
+        for _, member, port in engine.signature.flatten(engine):
+            (inputs if member.flow is In else outputs).append(Value.cast(port))
+        inputs = [port for port in inputs if not isinstance(port, Const)]
+        shifted = Signal(sum(map(len, inputs)))
+        m.d.sync += [shifted.eq(Cat(self.rx, shifted)), self.tx.eq(Cat(outputs).xor())]
+        m.d.comb += Cat(inputs).eq(shifted)
+        return m
+
+
+def order_of(family: str, design: Design) -> Order:
+    """The build of a design."""
+    board = find_board(BOARDS[family])
+    shape = SpnShape(design.channels, design.height, design.kernel, design.weight_bits, design.input_signed)
+    clock = board.clock if design.mhz is None else round(1e6 * design.mhz)
+    return Order(board, shape, board.folds(shape, design.multipliers), clock)
+
+
+def take(family: str, design: Design, whole: bool, known: list[Sample]) -> Sample:
+    """One sample, from ``known`` if it is there and its sources are the same."""
+    order = order_of(family, design)
+    device = order.device() if whole else Harness(order.engine())
+    sources = write_sources(order.board, order.clocks(), device)
+    digest = sources.digest()
+    for sample in known:
+        if sample["digest"] == digest:
+            return sample
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="adakern-sample-") as folder:
+        footprint = measure(sources, Path(folder))
+    seconds = time.monotonic() - start
+    what = "whole" if whole else "engine"
+    print(f"{family} {what} {design}: {footprint} in {seconds:.0f} s", file=sys.stderr, flush=True)
+    return {
+        "design": design._asdict(),
+        "whole": whole,
+        "folds": [[fold.pe, fold.simd] for fold in order.folds],
+        "digest": digest,
+        "tools": sources.tools,
+        "footprint": footprint.to_json(),
+        "seconds": round(seconds, 1),
+    }
+
+
+def fit(counted: np.ndarray, figures: np.ndarray) -> np.ndarray:
+    """Weights ≥ 0 of the quantities in the columns that make the relative errors least."""
+    scale = np.maximum(figures, 1)
+    columns = np.maximum(counted.max(axis=0), 1)
+    weights, _ = nnls(counted / columns / scale[:, None], figures / scale)
+    # What adds less than half a site to every sample is rounding.
+    return np.where(weights < 0.5, 0, weights) / columns
+
+
+def learn(samples: list[Sample], family: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Weights by resource with their worst error; errors of the fit, and of each sample without it."""
+    first = [
+        sample
+        for sample in samples
+        if _design(sample)._replace(mhz=None) == WHOLE[family][0]._replace(mhz=None)
+    ]
+    stored = block_size(order_of(family, WHOLE[family][0]).shape)
+    rows = []
+    for sample in samples:
+        order = order_of(family, _design(sample))
+        folds = tuple(Fold(*fold) for fold in sample["folds"])
+        clock, kept = (order.clock, None) if sample["whole"] else (0, stored)
+        rows.append(quantities(order.board, order.shape, folds, clock, kept))
+    weights, errors = {}, {}
+    for kind, names in LEARNED.items():
+        counted = np.array([[row[name] for name in names] for row in rows])
+        link = sum(s["footprint"][kind] * (1 if s["whole"] else -1) for s in first)
+        figures = np.array([s["footprint"][kind] + (0 if s["whole"] else link) for s in samples], float)
+        found = fit(counted, figures)
+        left_out = []
+        for index in range(len(samples)):
+            others = np.arange(len(samples)) != index
+            guess = counted[index] @ fit(counted[others], figures[others])
+            left_out.append(guess / figures[index] - 1)
+        fitted = counted @ found / figures - 1
+        named = zip(names, found, strict=True)
+        weights[kind] = {
+            "weights": {name: float(f"{weight:.5g}") for name, weight in named if weight},
+            "error": round(float(np.abs(left_out).max()), 4),
+        }
+        errors[kind] = {
+            "fitted_worst": float(np.abs(fitted).max()),
+            "left_out_mean": float(np.abs(left_out).mean()),
+            "left_out_worst": float(np.abs(left_out).max()),
+            "left_out": [round(float(error), 4) for error in left_out],
+        }
+    return weights, errors
+
+
+def _design(sample: Sample) -> Design:
+    return Design(**{**sample["design"], "channels": tuple(sample["design"]["channels"])})
+
+
+def main() -> None:
+    """Sample, fit, write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--family", choices=ENGINES, help="take samples of one family only")
+    parser.add_argument("--fit-only", action="store_true", help="take no sample")
+    arguments = parser.parse_args()
+    result: dict[str, Any] = json.loads(SAMPLES.read_text()) if SAMPLES.exists() else {"families": {}}
+    result["command"] = COMMAND
+    for family in () if arguments.fit_only else (arguments.family,) if arguments.family else ENGINES:
+        known = result["families"].get(family, {}).get("samples", [])
+        taken: list[Sample] = []
+        wanted = [(design, True) for design in WHOLE[family]] + [
+            (design, False) for design in ENGINES[family]
+        ]
+        for design, whole in wanted:
+            taken.append(take(family, design, whole, known))
+            kept = taken + [sample for sample in known if sample not in taken]
+            result["families"][family] = {"board": BOARDS[family], "samples": kept}
+            _write(SAMPLES, result)
+        result["families"][family]["samples"] = taken
+    weights = {}
+    for family, entry in result["families"].items():
+        weights[family], entry["errors"] = learn(entry["samples"], family)
+        for kind, errors in entry["errors"].items():
+            print(
+                f"{family} {kind}: " + ", ".join(f"{k} {v:.1%}" for k, v in errors.items() if k != "left_out")
+            )
+    _write(SAMPLES, result)
+    _write(WEIGHTS, {"command": COMMAND, "families": weights})
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
+
+
+if __name__ == "__main__":
+    main()
