@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,7 +140,7 @@ def take(family: str, design: Design, whole: bool, known: list[Sample]) -> Sampl
     return {
         "design": design._asdict(),
         "whole": whole,
-        "folds": [[fold.pe, fold.simd] for fold in order.folds],
+        "folds": [list(astuple(fold)) for fold in order.folds],
         "digest": digest,
         "tools": sources.tools,
         "footprint": footprint.to_json(),
