@@ -66,6 +66,7 @@ ENGINES = {
         Design((6, 6, 2), 64, 18, weight_bits=4, input_signed=True),
         Design((8, 8, 2), 16, 4),
         Design((8, 8, 8, 2), 16, 36, weight_bits=4),
+        Design((8, 8, 8, 2), 16, 324, weight_bits=4),
         Design((12, 12, 2), 10, 72),
     ),
     "ice40": (
