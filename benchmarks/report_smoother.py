@@ -10,17 +10,35 @@ KINDS = ["luts", "carries", "registers", "block_rams", "lut_rams"]
 
 
 def smoother(result: Result) -> str:
-    """Speed beside libraries, and resources over lanes and radius."""
+    """Speed beside libraries, and resources over lanes and radius; what was not measured is left out."""
+    parts = [_speed(result)] if "speed" in result else []
+    return "\n".join(["## Smoother\n", *parts, *([_resources(result)] if "resources" in result else [])])
+
+
+def _speed(result: Result) -> str:
     machine = result["machine"]
-    speed = []
+    rows = []
     for row in result["speed"]:
         size = f"{result['channels']} × {result['height']} × {row['length']}"
         for name, microseconds in row["libraries_us"].items():
-            speed.append([size, name, "", f"{microseconds:,.1f}"])
+            rows.append([size, name, "", f"{microseconds:,.1f}"])
         for lanes, microseconds in row["gateware_us"].items():
             named = f"gateware, {lanes} lane{'s' if lanes != '1' else ''}"
-            speed.append([size, named, f"{row['cycles'][lanes]:,}", f"{microseconds:,.1f}"])
-    resources = [
+            rows.append([size, named, f"{row['cycles'][lanes]:,}", f"{microseconds:,.1f}"])
+    text = [
+        "Zero-padded Gaussian of radius 6 in both directions, the best of "
+        f"{result['runs']} runs of each library on float32, one thread, {machine['cpu']}, load "
+        f"{machine['load']:.1f}. The gateware is counted in cycles, which are exact in the steady state "
+        "(pixels × channels / lanes, `tests/hw/test_smoother.py`), at the "
+        f"{result['clock_mhz']:.1f} MHz that the build {result['build']} reaches. It works on 8 bits, with "
+        "a kernel of its own for every channel; the libraries have one kernel for all channels.\n",
+        table(["map", "what", "cycles", "µs per map"], rows),
+    ]
+    return "\n".join(text)
+
+
+def _resources(result: Result) -> str:
+    rows = [
         [
             str(row["lanes"]),
             str(row["radius"]),
@@ -33,15 +51,7 @@ def smoother(result: Result) -> str:
     ]
     head = ["lanes", "radius", "cycles per pixel", "multipliers per lane (bound)", *KINDS]
     text = [
-        "## Smoother\n",
-        "Zero-padded Gaussian of radius 6 in both directions, the best of "
-        f"{result['runs']} runs of each library on float32, one thread, {machine['cpu']}, load "
-        f"{machine['load']:.1f}. The gateware is counted in cycles, which are exact in the steady state "
-        "(pixels × channels / lanes, `tests/hw/test_smoother.py`), at the "
-        f"{result['clock_mhz']:.1f} MHz that the build {result['build']} reaches. It works on 8 bits, with "
-        "a kernel of its own for every channel; the libraries have one kernel for all channels.\n",
-        table(["map", "what", "cycles", "µs per map"], speed),
         f"Resources from Yosys alone, ECP5, {result['channels']} channels, {result['height']} rows.\n",
-        table([*head, "block RAMs beside the lines"], resources),
+        table([*(name.replace("_", " ") for name in head), "block RAMs beside the lines"], rows),
     ]
     return "\n".join(text)
