@@ -6,7 +6,8 @@ from collections import deque
 import numpy as np
 import pytest
 
-from adakern.device.packet_device import JOB, READ, RESULT, BatchInterrupted, PacketDevice, map_payload
+from adakern.device.packet_device import JOB, READ, BatchInterrupted, PacketDevice, map_payload
+from adakern.device.packets import Record
 from adakern.device.transport import Transport
 from adakern.device.verilator import VerilatorTransport
 from adakern.parameters import SpnParameters
@@ -18,6 +19,7 @@ from adakern_spec import protocol
 from adakern_spec.cycles import padding
 from adakern_spec.errors import DeviceError
 from adakern_spec.network import SpnShape, folds_for_interval
+from adakern_spec.networks import result_fields
 from adakern_spec.protocol import Request
 
 pytestmark = pytest.mark.slow
@@ -250,7 +252,8 @@ def test_a_host_that_pauses_in_a_map_does_not_time_out_the_map_before(line):
             line.read(left)
         yield Request.DATA, second[4:]
 
-    replies = [RESULT.unpack(reply) for reply in device.link.exchange(commands()) if reply]
+    result = Record(result_fields(SHAPE))
+    replies = [result.unpack(reply) for reply in device.link.exchange(commands()) if reply]
     assert [(row["scale_height"], row["scale_length"]) for row in replies] == [
         row[0] for row in expected(maps)
     ]
