@@ -95,7 +95,7 @@ BLOCKS = {
     ),
     "result collector": (lambda: results.ResultCollector(1 << 20), 0, False),
     "reply writer": (lambda: writer.ReplyWriter(SHAPE, LINK), 0, False),
-    "ledger": (lambda: ledger.make_ledger(top.identity(SHAPE, FOLDS, CLOCK)), 0, True),
+    "ledger": (lambda: ledger.make_ledger(top.identity(SHAPE, FOLDS, CLOCK)), 0, False),
     "parameter store": (lambda: store.ParameterStore(block_size(SHAPE)), 0, True),
     "counters": (counters.Counters, 0, False),
     "uart receiver": (lambda: uart.UartReceiver(CLOCK, BAUD), 0, False),
