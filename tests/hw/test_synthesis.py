@@ -32,7 +32,7 @@ from adakern_hw.blocks.pixels import pixel_layout
 from adakern_hw.blocks.smoother import GaussianSmoother
 from adakern_hw.blocks.window import MemoryWindow, RegisterWindow
 from adakern_hw.engines.spn import SpnEngine, spn_schedule
-from adakern_hw.link import counters, dispatcher, framing, ledger, replies, results, store, uart, writer
+from adakern_hw.link import counters, dispatcher, framing, replies, results, store, uart, writer
 from adakern_hw.link import window as request_window
 from adakern_hw.synthesis import COMMANDS, synthesise
 from adakern_hw.toolchain import ToolError
@@ -95,7 +95,6 @@ BLOCKS = {
     ),
     "result collector": (lambda: results.ResultCollector(1 << 20), 0, False),
     "reply writer": (lambda: writer.ReplyWriter(SHAPE, LINK), 0, False),
-    "ledger": (lambda: ledger.make_ledger(top.identity(SHAPE, FOLDS, CLOCK)), 0, False),
     "parameter store": (lambda: store.ParameterStore(block_size(SHAPE)), 0, True),
     "counters": (counters.Counters, 0, False),
     "uart receiver": (lambda: uart.UartReceiver(CLOCK, BAUD), 0, False),
