@@ -70,11 +70,13 @@ def bitstreams(result: Result) -> str:
             ]
         )
     versions = ", ".join(f"{tool} {version}" for tool, version in sorted(tools.items()))
+    other = ""
+    if any(_named(build) for build in result["builds"].values()):
+        other = "Kernel modulation: 1→8→16→16 channels, smoothers of radius 6, maps of 28 × 28. "
     note = (
-        "The reference network with its serial link, placed and routed; no board was run. Kernel modulation: "
-        "1→8→16→16 channels, smoothers of radius 6, maps of 28 × 28. Times are those at "
-        "the clock that nextpnr reaches, without the serial line. Look-up tables as nextpnr packs them, "
-        f"those of carry chains and LUT RAM among them. {versions}.\n\n"
+        f"The reference network with its serial link, placed and routed; no board was run. {other}Times are "
+        "those at the clock that nextpnr reaches, without the serial line. Look-up tables as nextpnr packs "
+        f"them, those of carry chains and LUT RAM among them. {versions}.\n\n"
     )
     return "## Bitstreams\n\n" + note + table(head, rows) + "\n" + "".join(refused)
 
