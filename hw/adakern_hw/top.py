@@ -196,7 +196,7 @@ class Accelerator(wiring.Component):
             writer.store.valid.eq(store.bytes.valid),
             # Whoever of them does not read is not ready.
             store.bytes.ready.eq(dispatcher.store_bytes.ready | writer.store.ready),
-            writer.engine.eq(engine.results.payload),
+            writer.result.eq(engine.results.payload),
             writer.abort.eq(dispatcher.abort),
             collector.due.eq(engine.results.valid),
             engine.results.ready.eq(collector.taken),

@@ -61,7 +61,7 @@ class Written(wiring.Component):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(writer, name))
         wiring.connect(m, writer.parts, wiring.flipped(self.parts))
         m.d.comb += [
-            writer.engine.eq(self.results.payload),
+            writer.result.eq(self.results.payload),
             writer.abort.eq(self.abort),
             collector.abort.eq(self.abort),
             collector.due.eq(self.results.valid),

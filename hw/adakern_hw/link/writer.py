@@ -73,7 +73,7 @@ class ReplyWriter(wiring.Component):
     results : In(stream of {"record": RESULT or ERROR, "code", "slot", "entry": of the job number})
     abort : In(1)
     ledger : In(ReadPort)
-    engine : In(`result_layout`)
+    result : In(`result_layout`)
         While a result is offered.
     store, counters : In(stream of 8 bits)
     reading, counting : Out(1)
@@ -92,7 +92,7 @@ class ReplyWriter(wiring.Component):
                 "results": In(stream.Signature(data.StructLayout(result))),
                 "abort": In(1),
                 "ledger": In(ReadPort.Signature(addr_width=ADDRESS.width, shape=8)),
-                "engine": In(result_layout(shape)),
+                "result": In(result_layout(shape)),
                 "store": In(stream.Signature(8)),
                 "counters": In(stream.Signature(8)),
                 "reading": Out(1),
@@ -121,9 +121,9 @@ class ReplyWriter(wiring.Component):
         first = Signal(ADDRESS)
         byte = Signal(8)
         due = Signal(init=1)
-        # The engine's bytes as the reply counts them.
+        # The result's bytes as the reply counts them.
         place = Signal(range(self.sizes[Record.RESULT] - HEAD))
-        measured = Cat(self.engine, Const(0, 8 * (1 << len(place)) - len(Value.cast(self.engine))))
+        measured = Cat(self.result, Const(0, 8 * (1 << len(place)) - len(Value.cast(self.result))))
         measured = measured.rotate_left(8 * HEAD)
         m.d.comb += [
             place.eq(index),
