@@ -20,19 +20,26 @@ def _speed(result: Result) -> str:
     rows = []
     for row in result["speed"]:
         size = f"{result['channels']} × {result['height']} × {row['length']}"
-        for name, microseconds in row["libraries_us"].items():
-            rows.append([size, name, "", f"{microseconds:,.1f}"])
-        for lanes, microseconds in row["gateware_us"].items():
+        libraries = row["libraries_us"]
+        for name, microseconds in libraries.items():
+            rows.append([size, name, "", f"{microseconds:,.1f}", ""])
+        for lanes, cycles in row["cycles"].items():
             named = f"gateware, {lanes} lane{'s' if lanes != '1' else ''}"
-            rows.append([size, named, f"{row['cycles'][lanes]:,}", f"{microseconds:,.1f}"])
+            taken = f"{row['gateware_us'][lanes]:,.1f}" if row["gateware_us"] else ""
+            rows.append([size, named, f"{cycles:,}", taken, f"{cycles / min(libraries.values()):,.0f} MHz"])
+    clock = (
+        f"at the {result['clock_mhz']:.1f} MHz that the build {result['build']} reaches"
+        if result["clock_mhz"]
+        else "without a time: no board build of a network with smoothers is recorded"
+    )
     text = [
         "Zero-padded Gaussian of radius 6 in both directions, the best of "
         f"{result['runs']} runs of each library on float32, one thread, {machine['cpu']}, load "
         f"{machine['load']:.1f}. The gateware is counted in cycles, which are exact in the steady state "
-        "(pixels × channels / lanes, `tests/hw/test_smoother.py`), at the "
-        f"{result['clock_mhz']:.1f} MHz that the build {result['build']} reaches. It works on 8 bits, with "
-        "a kernel of its own for every channel; the libraries have one kernel for all channels.\n",
-        table(["map", "what", "cycles", "µs per map"], rows),
+        f"(pixels × channels / lanes, `tests/hw/test_smoother.py`), {clock}; the last column is the clock "
+        "at which it is as fast as the fastest library. It works on 8 bits, with a kernel of its own for "
+        "every channel; the libraries have one kernel for all channels.\n",
+        table(["map", "what", "cycles", "µs per map", "level with the fastest at"], rows),
     ]
     return "\n".join(text)
 
