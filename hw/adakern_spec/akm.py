@@ -18,7 +18,7 @@ The classifier takes the means of the last layer's channels (MEAN, as the scale 
     logit[k] = bias[k] + sum over c of weight[k, c] * mean[c]
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -293,23 +293,45 @@ def layer_folds_for_interval(shape: AkmShape, interval: int) -> tuple[LayerFold,
     return tuple(folds)
 
 
-def layer_folds_for_budget(shape: AkmShape, multipliers: int) -> tuple[LayerFold, ...]:
-    """The fastest folds within ``multipliers``, those of the smoothers included."""
-    smoother = 2 * (shape.radius + 1)
-    least = len(shape.layers) * (1 + smoother)
-    if multipliers < least:
-        raise ShapeError(
-            f"{multipliers} multipliers",
-            "multiplier budget",
-            f"use at least {least} (a layer's smoother alone takes {smoother}) or a smaller radius",
-        )
-    slowest = max(stage.macs for stage in shape.stages)
-    low, high = 1, slowest
+def slowest_layer_folds(shape: AkmShape) -> tuple[LayerFold, ...]:
+    """A multiplier for every conv, and the fewest for its smoother."""
+    return layer_folds_for_interval(shape, _slowest(shape))
+
+
+def fastest_layer_folds(
+    shape: AkmShape, allowed: Callable[[tuple[LayerFold, ...]], bool]
+) -> tuple[LayerFold, ...] | None:
+    """The fastest folds that are ``allowed``, as all slower ones must be; None if the slowest are not."""
+    low, high = 1, _slowest(shape)
+    if not allowed(slowest_layer_folds(shape)):
+        return None
     while low < high:
         middle = (low + high) // 2
-        folds = layer_folds_for_interval(shape, middle)
-        if sum(fold.multipliers(shape.radius) for fold in folds) <= multipliers:
+        if allowed(layer_folds_for_interval(shape, middle)):
             high = middle
         else:
             low = middle + 1
     return layer_folds_for_interval(shape, low)
+
+
+def _slowest(shape: AkmShape) -> int:
+    """Cycles per pixel with a multiplier for every conv."""
+    return max(stage.macs for stage in shape.stages)
+
+
+def layer_folds_for_budget(shape: AkmShape, multipliers: int) -> tuple[LayerFold, ...]:
+    """The fastest folds within ``multipliers``, those of the smoothers included."""
+
+    def allowed(folds: tuple[LayerFold, ...]) -> bool:
+        return sum(fold.multipliers(shape.radius) for fold in folds) <= multipliers
+
+    folds = fastest_layer_folds(shape, allowed)
+    if folds is None:
+        smoother = 2 * (shape.radius + 1)
+        raise ShapeError(
+            f"{multipliers} multipliers",
+            "multiplier budget",
+            f"use at least {len(shape.layers) * (1 + smoother)} (a layer's smoother alone takes {smoother}) "
+            "or a smaller radius",
+        )
+    return folds

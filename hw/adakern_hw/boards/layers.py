@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from adakern_spec.akm import TAP, AkmShape, LayerFold, layer_folds_for_interval
+from adakern_spec.akm import TAP, AkmShape, LayerFold, fastest_layer_folds, slowest_layer_folds
 from adakern_spec.akm_cycles import multipliers
 from adakern_spec.network import ConvShape
 
@@ -36,26 +36,12 @@ def fastest_folds(
         within = budget is None or multipliers(shape, folds) <= budget
         return within and blocks(row, shape, folds) <= dsps
 
-    low, high = 1, _slowest(shape)
-    if not allowed(layer_folds_for_interval(shape, high)):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        if allowed(layer_folds_for_interval(shape, middle)):
-            high = middle
-        else:
-            low = middle + 1
-    return layer_folds_for_interval(shape, low)
+    return fastest_layer_folds(shape, allowed)
 
 
 def least(row: type[MultiplierRow], shape: AkmShape) -> int:
     """Fewest DSP blocks that any folds take."""
-    return blocks(row, shape, layer_folds_for_interval(shape, _slowest(shape)))
-
-
-def _slowest(shape: AkmShape) -> int:
-    """Cycles per pixel with a multiplier per conv."""
-    return max(stage.macs for stage in shape.stages)
+    return blocks(row, shape, slowest_layer_folds(shape))
 
 
 def layer_rows(row: type[MultiplierRow], shape: AkmShape) -> tuple[LayerMultipliers, ...]:
