@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adakern_spec import networks
-from adakern_spec.network import REFERENCE_LENGTH, SpnShape
+from adakern_spec.network import SpnShape
 from adakern_spec.networks import Shape
 
 from .estimate import Estimate, estimate_folds
@@ -85,8 +85,7 @@ def what_fits(board: "Board", shape: Shape) -> dict[str, Any]:
     from adakern_hw.prediction import best_folds, predict
 
     folds = best_folds(board, shape)
-    usual = REFERENCE_LENGTH if isinstance(shape, SpnShape) else shape.max_length
-    length = min(usual, shape.max_length)
+    length = networks.usual_length(shape)
     return {
         "board": board.name,
         "part": board.about,

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from adakern_spec.errors import AdakernError, ArtifactError
 
 from .files import write_atomically
+from .tensor_file import read_tensors
 
 FORMAT = "adakern-kernel-update"
 VERSION = "1"
@@ -61,20 +61,7 @@ class KernelUpdate:
     @classmethod
     def load(cls, path: Path) -> "KernelUpdate":
         """Raises ArtifactError: absent, truncated, another format, inconsistent or non-finite contents."""
-        try:
-            with safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (OSError, SafetensorError) as error:
-            raise ArtifactError(
-                f"not readable ({error})", str(path), "give what adakern adapt wrote"
-            ) from None
-        if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
-            raise ArtifactError(
-                f"format {metadata.get('format')} version {metadata.get('version')}",
-                str(path),
-                f"give a file of format {FORMAT} version {VERSION}",
-            )
+        tensors, metadata = read_tensors(path, "np", FORMAT, VERSION, "give what adakern adapt wrote")
         try:
             layers = range(sum(name.endswith(".r") for name in tensors))
             found = cls(

@@ -78,25 +78,24 @@ class Kernels:
 
 def sigmas_of(r: ArrayLike, radius: int, clip: bool = False, where: str = "layer") -> np.ndarray:
     """Widths |r|, float64; with ``clip`` none above `largest_sigma`. InputError where r is not finite."""
-    values = np.abs(np.atleast_1d(np.asarray(r, np.float64)))
-    if not np.isfinite(values).all():
-        channel = int(np.argmin(np.isfinite(values)))
-        raise InputError(
-            "r is not finite", f"{where}, channel {channel}", "adapt again with a lower learning rate"
-        )
+    values = np.abs(_finite(r, "r", where))
     return np.minimum(values, largest_sigma(radius)) if clip else values
 
 
 def gates_of(s: ArrayLike, where: str = "layer") -> np.ndarray:
     """sigmoid(s), float64. InputError where s is not finite."""
-    values = np.atleast_1d(np.asarray(s, np.float64))
+    # 1/(1 + exp(-s)), without an overflow for large negative s.
+    return 0.5 * (1 + np.tanh(_finite(s, "s", where) / 2))
+
+
+def _finite(given: ArrayLike, name: str, where: str) -> np.ndarray:
+    values = np.atleast_1d(np.asarray(given, np.float64))
     if not np.isfinite(values).all():
         channel = int(np.argmin(np.isfinite(values)))
         raise InputError(
-            "s is not finite", f"{where}, channel {channel}", "adapt again with a lower learning rate"
+            f"{name} is not finite", f"{where}, channel {channel}", "adapt again with a lower learning rate"
         )
-    # 1/(1 + exp(-s)), without an overflow for large negative s.
-    return 0.5 * (1 + np.tanh(values / 2))
+    return values
 
 
 def largest_sigma(radius: int) -> float:

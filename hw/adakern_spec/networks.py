@@ -24,6 +24,12 @@ def result_fields(shape: Shape) -> tuple[protocol.Field, ...]:
     return akm.akm_result_fields(shape) if isinstance(shape, AkmShape) else protocol.RESULT_FIELDS
 
 
+def usual_length(shape: Shape) -> int:
+    """Length that figures are told for: the reference's, or that of whole images."""
+    usual = network.REFERENCE_LENGTH if isinstance(shape, SpnShape) else shape.max_length
+    return min(usual, shape.max_length)
+
+
 def folds_for_budget(shape: Shape, multipliers: int) -> Folds:
     """The fastest folds within ``multipliers``; ShapeError if even the slowest take more."""
     if isinstance(shape, AkmShape):

@@ -8,8 +8,8 @@ import typer
 
 from adakern_spec.akm import AkmShape
 from adakern_spec.errors import AdakernError
-from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape
-from adakern_spec.networks import Shape
+from adakern_spec.network import REFERENCE
+from adakern_spec.networks import Shape, usual_length
 
 from .console import Json, Model, emit, say, show
 from .images import images_for
@@ -111,8 +111,7 @@ def estimate(
     from ..estimate import estimate as run
 
     shape = artifact.load(model).shape
-    usual = REFERENCE_LENGTH if isinstance(shape, SpnShape) else shape.max_length
-    positions = length or min(usual, shape.max_length)
+    positions = length or usual_length(shape)
     if board is None:
         result = run(shape, multipliers or MULTIPLIERS, positions)
         if json:

@@ -96,6 +96,15 @@ class Device(ABC):
     def _put_in_force(self, parameters: AkmParameters) -> None:
         self.load(parameters)
 
+    def _check_shape(self, parameters: Parameters) -> None:
+        """DeviceError for a model of another shape than the device is built for."""
+        if parameters.shape != self.shape:
+            raise DeviceError(
+                f"a model of shape {parameters.shape} for a device of shape {self.shape}",
+                self.url,
+                "open a device of the model's shape",
+            )
+
     def predict(self, maps: np.ndarray, lengths: np.ndarray, progress: Progress | None = None) -> Any:
         """Run a batch [B, C, H, L] with valid lengths [B]; positions beyond a length do not count."""
         rows = []

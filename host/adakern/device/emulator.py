@@ -34,12 +34,7 @@ class EmulatorDevice(Device):
         self._latencies: dict[int, int] = {}
 
     def load(self, parameters: Parameters) -> None:
-        if parameters.shape != self.shape:
-            raise DeviceError(
-                f"a model of shape {parameters.shape} for a device of shape {self.shape}",
-                self.url,
-                "open a device of the model's shape",
-            )
+        self._check_shape(parameters)
         self._parameters = parameters
         self._reference = reference(parameters)
 

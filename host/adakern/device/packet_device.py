@@ -129,12 +129,7 @@ class PacketDevice(Device):
 
         The device itself checks the CRC of the whole block in either case.
         """
-        if parameters.shape != self.shape:
-            raise DeviceError(
-                f"a model of shape {parameters.shape} for a device of shape {self.shape}",
-                self.url,
-                "open a device of the model's shape",
-            )
+        self._check_shape(parameters)
         self._parameters = self._model = parameters
         self._loaded = None
         self._ready()

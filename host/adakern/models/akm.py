@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adakern_spec.akm import RADIUS
 from adakern_spec.errors import ShapeError
 
-from .smoothing import BORDERS, Border, gaussian_smooth
+from .smoothing import Border, check_border, gaussian_smooth
 
-MAX_RADIUS = 6
+MAX_RADIUS = RADIUS
 """Largest radius of the smoother unless told otherwise, as the gateware builds it."""
 
 STARTING_SIGMA = 0.5
@@ -54,8 +55,7 @@ class AKMConv2d(nn.Conv2d):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
-        if border not in BORDERS:
-            raise ShapeError(f"border {border!r}", "AKM layer", "use " + " or ".join(map(repr, BORDERS)))
+        check_border(border, "AKM layer")
         if max_radius < 0:
             raise ShapeError(f"max_radius {max_radius}", "AKM layer", "use 0 or more")
         if not (math.isfinite(sigma) and math.isfinite(gate)):

@@ -11,7 +11,7 @@ from torch.nn import functional
 from adakern_spec.errors import AdakernError, ShapeError
 
 from .akm import MAX_RADIUS, STARTING_GATE, STARTING_SIGMA, AKMConv2d
-from .smoothing import BORDERS, Border
+from .smoothing import Border, check_border
 from .weights_file import WeightsFile, inconsistent
 
 FORMAT = "adakern-akm-network"
@@ -57,8 +57,7 @@ class AkmNetworkConfig:
                 raise ShapeError(f"downsampling {kind!r}", where, "use " + ", ".join(DOWNSAMPLES))
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ShapeError(f"kernel {self.kernel}", where, "use an odd one")
-        if self.border not in BORDERS:
-            raise ShapeError(f"border {self.border!r}", where, "use " + " or ".join(map(repr, BORDERS)))
+        check_border(self.border, where)
         if min(self.sizes[-1]) < 1 or self.classes < 1:
             raise ShapeError(
                 f"{self.height}×{self.length} images, {self.classes} classes",

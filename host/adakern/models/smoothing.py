@@ -1,6 +1,6 @@
 """Gaussian smoothing with a learnable width: taps, and the matrices that apply them along a direction."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -10,7 +10,13 @@ from adakern_spec.errors import ShapeError
 Border = Literal["zero", "copy"]
 """Zero padding in both directions, or along the length alone with the outermost columns untouched."""
 
-BORDERS: tuple[Border, ...] = ("zero", "copy")
+BORDERS: tuple[Border, ...] = get_args(Border)
+
+
+def check_border(border: str, where: str) -> None:
+    """Raises ShapeError, naming ``where``, for what is none of `BORDERS`."""
+    if border not in BORDERS:
+        raise ShapeError(f"border {border!r}", where, "use " + " or ".join(map(repr, BORDERS)))
 
 
 def gaussian_taps(r: Tensor, max_radius: int) -> Tensor:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adakern.files import write_atomically
+from adakern.tensor_file import read_tensors
 from adakern_spec.errors import AdakernError, ArtifactError
 
 VERSION = "1"
@@ -41,18 +42,7 @@ class WeightsFile:
 
         Raises ArtifactError: absent, truncated, another format or version, non-finite weights.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        except (OSError, SafetensorError) as error:
-            raise ArtifactError(f"not readable ({error})", str(path), mend) from None
-        if metadata.get("format") != format or metadata.get("version") != VERSION:
-            raise ArtifactError(
-                f"format {metadata.get('format')} version {metadata.get('version')}",
-                str(path),
-                f"give a file of format {format} version {VERSION}",
-            )
+        tensors, metadata = read_tensors(path, "pt", format, VERSION, mend)
         if (name := _not_finite(tensors)) is not None:
             raise ArtifactError(f"non-finite weights in {name}", str(path), "train it again")
         try:
