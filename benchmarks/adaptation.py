@@ -9,16 +9,15 @@ networks', every bit.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures_file import save
 
 from adakern.akm_parameters import AkmParameters, kernels_of
 from adakern.device.packet_device import PacketDevice
 from adakern.device.verilator import CLOCK_HZ, VerilatorTransport
-from adakern.files import write_atomically
 from adakern.reference.akm import AkmReference
 from adakern_sim.tops import byte_model
 from adakern_spec.akm import AkmLayer, AkmShape, Downsample
@@ -114,9 +113,7 @@ def main() -> None:
         "multipliers": MULTIPLIERS,
         "rows": [measure(name, shape) for name, shape in NETWORKS.items()],
     }
-    text = json.dumps(report, indent=1) + "\n"
-    write_atomically(arguments.out, lambda path: path.write_text(text))
-    print(text)
+    print(save(arguments.out, report), end="")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from figures_file import save
+
 from adakern.bitstreams import build_bitstream
-from adakern.files import write_atomically
 from adakern_hw.boards import find_board
 from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.errors import AdakernError
@@ -98,8 +99,7 @@ def main() -> None:
     for name in [arguments.only] if arguments.only else BUILDS:
         result["builds"][name] = figures = measure(name, arguments.search)
         print(f"{name}: {figures.get('error') or json.dumps(figures['clock'])}")
-        text = json.dumps(result, indent=2) + "\n"
-        write_atomically(arguments.out, lambda path, text=text: path.write_text(text))
+        save(arguments.out, result)
 
 
 if __name__ == "__main__":

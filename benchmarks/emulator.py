@@ -7,7 +7,6 @@ versions that made them. The BLAS behind numpy is held to one thread, so one cor
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures_file import save
 
 from adakern.device.emulator import EmulatorDevice
-from adakern.files import write_atomically
 from adakern.parameters import SpnParameters
 from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, folds_for_budget
 
@@ -84,8 +83,7 @@ def main() -> None:
     }
     for name, figure in figures.items():
         print(f"{name}: {figure['best']:.0f} maps/s at best, {figure['median']:.0f} in the median")
-    text = json.dumps(result, indent=2) + "\n"
-    write_atomically(arguments.out, lambda path: path.write_text(text))
+    save(arguments.out, result)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ what one more map costs: the busy cycles of a long batch less those of a single 
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
+from figures_file import save
 
 import adakern
 from adakern.artifact import Artifact
 from adakern.device.packet_device import PacketDevice
-from adakern.files import write_atomically
 from adakern.parameters import SpnParameters
 from adakern_spec import cycles
 from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, folds_for_budget
@@ -63,9 +62,7 @@ def main() -> None:
         "stalls": stalls,
         "utilisation": useful / (multipliers * steady),
     }
-    text = json.dumps(result, indent=1) + "\n"
-    print(text, end="")
-    write_atomically(arguments.out, lambda path: path.write_text(text))
+    print(save(arguments.out, result), end="")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ import numpy as np
 from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from figures_file import save
 from scipy.optimize import nnls
 
-from adakern.files import write_atomically
 from adakern_hw.bitstream import Order, measure, write_sources
 from adakern_hw.boards import find_board
 from adakern_hw.prediction import QUANTITIES, WEIGHTS, quantities
@@ -220,7 +220,7 @@ def main() -> None:
             taken.append(take(family, design, whole, known))
             kept = taken + [sample for sample in known if sample not in taken]
             result["families"][family] = {"board": BOARDS[family], "samples": kept}
-            _write(SAMPLES, result)
+            save(SAMPLES, result)
         result["families"][family]["samples"] = taken
     weights = {}
     for family, entry in result["families"].items():
@@ -229,12 +229,8 @@ def main() -> None:
             print(
                 f"{family} {kind}: " + ", ".join(f"{k} {v:.1%}" for k, v in errors.items() if k != "left_out")
             )
-    _write(SAMPLES, result)
-    _write(WEIGHTS, {"command": COMMAND, "families": weights})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
+    save(SAMPLES, result)
+    save(WEIGHTS, {"command": COMMAND, "families": weights})
 
 
 if __name__ == "__main__":

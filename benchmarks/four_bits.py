@@ -10,7 +10,6 @@ of the bundled encoder, calibrated on the demonstration's sequences and measured
 import argparse
 import copy
 import itertools
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from amaranth import Signal
+from figures_file import save
 from make_bundled import BUNDLED, fasta
 
 import adakern
 from adakern.data import Admission, alphabet_named, collate, read_records
-from adakern.files import write_atomically
 from adakern.models import AdaptiveEncoder, load_encoder
 from adakern.parameters import SpnParameters
 from adakern.quantize import Calibration, quantise
@@ -150,9 +149,7 @@ def main() -> None:
         "throughput_ratio": speeds["8"]["cycles_per_map"] / speeds["4"]["cycles_per_map"],
         "loss": {"sequences": OTHERS[1], "quantisations": rows},
     }
-    text = json.dumps(result, indent=1) + "\n"
-    print(text, end="")
-    write_atomically(arguments.out, lambda path: path.write_text(text))
+    print(save(arguments.out, result), end="")
 
 
 if __name__ == "__main__":

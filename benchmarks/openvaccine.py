@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from figures_file import save
 from rows import interval
 
 import adakern
 from adakern.data import Admission, SequenceRecord, alphabet_named, collate, read_npz
-from adakern.files import write_atomically
 from adakern.models import AdaptiveEncoder, EncoderConfig, save_encoder
 from adakern.quantize import Calibration, quantise
 from adakern.report.quantisation import QuantisationReport
@@ -152,7 +152,7 @@ def main() -> None:
         "runs": rows,
         "summary": summary(rows),
     }
-    write_atomically(arguments.out, lambda path: path.write_text(json.dumps(report, indent=1) + "\n"))
+    save(arguments.out, report)
     print(json.dumps(report["summary"], indent=1))
 
 

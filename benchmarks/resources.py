@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from adakern.files import write_atomically
+from figures_file import save
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "build" / "resources.json"
@@ -20,7 +20,7 @@ def main() -> None:
     RECORD.unlink(missing_ok=True)
     subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/hw/test_synthesis.py"], cwd=ROOT, check=True)
     result = {"command": "python benchmarks/resources.py", "designs": json.loads(RECORD.read_text())}
-    write_atomically(OUT, lambda path: path.write_text(json.dumps(result, indent=1) + "\n"))
+    save(OUT, result)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures_file import save
 from scipy import stats
-
-from adakern.files import write_atomically
 
 Row = dict[str, Any]
 
@@ -48,5 +47,4 @@ def collect(
         rows.append(known)
         later = [row for row in found if row not in rows]
         report = {**settings, "rows": rows + later, "summary": summary(rows + later)}
-        text = json.dumps(report, indent=1) + "\n"
-        write_atomically(out, lambda path, text=text: path.write_text(text))
+        save(out, report)

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from emulator import ONE_THREAD, machine
+from figures_file import save
 
-from adakern.files import write_atomically
 from adakern_hw.blocks.dsp import Ecp5MultiplierRow
 from adakern_hw.blocks.smoother import GaussianSmoother
 from adakern_hw.synthesis import synthesise
@@ -153,9 +153,7 @@ def main() -> None:
         result |= measure_resources()
     if arguments.only != "resources":
         result |= measure_speed(arguments.runs)
-    text = json.dumps(result, indent=1) + "\n"
-    print(text, end="")
-    write_atomically(arguments.out, lambda path: path.write_text(text))
+    print(save(arguments.out, result), end="")
 
 
 if __name__ == "__main__":

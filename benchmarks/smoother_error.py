@@ -7,14 +7,13 @@ maps and on the worst ones: constants, checkerboard, stripes, single pixels at t
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures_file import save
 from scipy.ndimage import correlate1d
 
-from adakern.files import write_atomically
 from adakern.kernels import Border, Kernels, gaussian, largest_sigma
 from adakern.reference.smoother import smooth
 from adakern_spec.akm import RADIUS
@@ -82,9 +81,7 @@ def main() -> None:
         "gates": GATES,
         "rows": [measure(border) for border in Border],
     }
-    text = json.dumps(report, indent=1) + "\n"
-    write_atomically(arguments.out, lambda path: path.write_text(text))
-    print(text)
+    print(save(arguments.out, report), end="")
 
 
 if __name__ == "__main__":

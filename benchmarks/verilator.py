@@ -122,7 +122,7 @@ def main() -> None:
         print(json.dumps(child(arguments.child, arguments.maps)))
         return
 
-    from adakern.files import write_atomically
+    from figures_file import save
 
     results = figures(arguments.maps, arguments.records)
     result = {
@@ -132,8 +132,7 @@ def main() -> None:
     }
     for name, value in results.items():
         print(f"{name}: {value}")
-    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
-    write_atomically(arguments.out, lambda path: path.write_text(text))
+    save(arguments.out, result)
 
 
 if __name__ == "__main__":

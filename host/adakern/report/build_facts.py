@@ -11,7 +11,7 @@ from adakern_hw.footprint import read_footprint
 from adakern_hw.prediction import predict
 from adakern_spec import cycles, networks
 from adakern_spec.akm import AkmShape, LayerFold
-from adakern_spec.network import REFERENCE_LENGTH, Fold, in_turns
+from adakern_spec.network import Fold, in_turns
 from adakern_spec.networks import Shape
 
 from ..artifact import Artifact
@@ -67,7 +67,7 @@ def build_facts(order: Order, sources: Sources, made: Bitstream) -> Facts:
 def _network(order: Order, reached_hz: float) -> Facts:
     """What the network costs in cycles, and in time at the board's clock and at the fastest that is met."""
     shape, folds, link, clock_hz = order.shape, order.folds, order.board.link, order.clock_hz
-    length = min(REFERENCE_LENGTH, shape.max_length)
+    length = networks.usual_length(shape)
     interval, latency = networks.interval(shape, folds, length, link), networks.latency(shape, folds, length)
     return {
         "channels": [stage.in_channels for stage in shape.stages] + [shape.stages[-1].out_channels],
