@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md and docs/experiments.md from benchmarks/results/*.json.
+"""Write docs/benchmarks.md and docs/experiments.md, with its picture, from benchmarks/results/*.json.
 
     python benchmarks/report.py
 
@@ -16,6 +16,7 @@ from report_akm import adaptation, omniglot_integers, smoother_error
 from report_bitstreams import bitstreams, peers, prediction
 from report_experiments import HEADER as EXPERIMENTS_HEADER
 from report_experiments import cifar, omniglot
+from report_pictures import draw_experiments
 from report_smoother import smoother
 
 from adakern.files import write_atomically
@@ -191,6 +192,16 @@ def sections(wanted: dict[str, Callable[[Result], str]]) -> list[str]:
     return parts
 
 
+def picture() -> str:
+    """Draw the experiments, and refer to it."""
+    results = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("omniglot", "cifar"))
+    draw_experiments(DOCUMENTS / "images" / "experiments.png", *results)
+    return (
+        "![Accuracy by what the inner loop adapts; over severities of corruption](images/experiments.png)\n"
+        "\nBars: 95% intervals. Shades: from the worst to the best seed.\n"
+    )
+
+
 def main() -> None:
     """Write the documents."""
     documents = {
@@ -199,7 +210,7 @@ def main() -> None:
             *sections(SECTIONS),
             peers(json.loads((RESULTS / "bitstreams.json").read_text())),
         ],
-        "experiments.md": [EXPERIMENTS_HEADER, *sections(EXPERIMENTS)],
+        "experiments.md": [EXPERIMENTS_HEADER, picture(), *sections(EXPERIMENTS)],
     }
     for name, parts in documents.items():
         text = "\n".join(parts)
