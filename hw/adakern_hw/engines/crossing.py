@@ -116,7 +116,7 @@ class EngineCrossing(wiring.Component):
             m.d.sync += [hold.eq(HOLD), halt.eq(1)]
         with m.Else():
             m.d.sync += halt.eq(hold != 0)
-        m.submodules.halt = FFSynchronizer(halt, halted, o_domain=ENGINE, init=1)
+        m.submodules.halt_there = FFSynchronizer(halt, halted, o_domain=ENGINE, init=1)
 
         m.submodules.engine = DomainRenamer(ENGINE)(engine)
         m.d.comb += engine.restart.eq(halted)
@@ -136,7 +136,7 @@ class EngineCrossing(wiring.Component):
                 crossing.input.valid.eq(outer.valid & allowed),
                 outer.ready.eq(crossing.input.ready & allowed),
             ]
-        m.submodules.stalled = FFSynchronizer(engine.stalled, self.stalled)
+        m.submodules.stalled_back = FFSynchronizer(engine.stalled, self.stalled)
         self._count(m)
         return m
 

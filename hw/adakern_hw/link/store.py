@@ -72,7 +72,7 @@ class ParameterStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.block = block = Ram(8, self.size)
-        m.submodules.crc = crc = Crc(self.crc_bits)
+        m.submodules.checksum = crc = Crc(self.crc_bits)
         address = Signal(address_shape(self.size))
         fetched, offered, fetched_last = Signal(), Signal(), Signal()
         taken, advance = Signal(), Signal()
