@@ -53,7 +53,7 @@ BUILDS = {
     "ulx3s-85f": Asked("ulx3s-85f", 144, 150.0),
     "ulx3s-85f-4bit": Asked("ulx3s-85f", None, 150.0, weight_bits=4),
     "icepi-zero": Asked("icepi-zero", 9, 62.5),
-    "ulx3s-85f-akm": Asked("ulx3s-85f", 48, 62.5, network="kernel modulation"),
+    "ulx3s-85f-akm": Asked("ulx3s-85f", 48, 100.0, network="kernel modulation"),
     "icebreaker": Asked("icebreaker", None, 20.25),
 }
 

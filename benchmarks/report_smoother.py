@@ -28,7 +28,8 @@ def _speed(result: Result) -> str:
             taken = f"{row['gateware_us'][lanes]:,.1f}" if row["gateware_us"] else ""
             rows.append([size, named, f"{cycles:,}", taken, f"{cycles / min(libraries.values()):,.0f} MHz"])
     clock = (
-        f"at the {result['clock_mhz']:.1f} MHz that the build {result['build']} reaches"
+        f"at the {result['clock_mhz']:.1f} MHz that the build {result['build']} reaches, with "
+        f"{', '.join(map(str, result['lanes_built']))} lanes in its smoothers (wider ones are not routed)"
         if result["clock_mhz"]
         else "without a time: no board build of a network with smoothers is recorded"
     )

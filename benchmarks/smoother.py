@@ -122,6 +122,7 @@ def measure_speed(runs: int) -> dict[str, Any]:
     return {
         "build": BUILD,
         "clock_mhz": clock_mhz,
+        "lanes_built": [lanes for *_, lanes in build["network"]["folds"]] if "network" in build else [],
         "runs": runs,
         "machine": machine(),
         "speed": [compare(clock_mhz, length, runs) for length in LENGTHS],
