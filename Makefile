@@ -13,13 +13,20 @@ INPUT ?= host/adakern/bundled/demo.fasta
 DEVICE ?= verilator:
 PICTURE ?= build/demo.png
 JOBS ?= 2
+SYMBOLS := host/adakern/bundled/symbols
 BOARD ?= ulx3s-85f
 BITSTREAM ?= build/$(notdir $(basename $(MODEL)))-$(BOARD).bit
 
-.PHONY: demo bitstream test lint browser benchmarks clean
+.PHONY: demo demo-adapt bitstream test lint browser benchmarks clean
 
 demo: $(INSTALLED)
 	@$(BIN)/adakern predict "$(MODEL)" "$(INPUT)" --device "$(DEVICE)" --picture "$(PICTURE)"
+
+# A device learns symbols that no training has seen, one picture of each, from new kernels alone.
+demo-adapt: $(INSTALLED)
+	@$(BIN)/adakern adapt "$(SYMBOLS)_learner.safetensors" $(SYMBOLS)/support --out build/symbols.safetensors
+	@$(BIN)/adakern predict "$(SYMBOLS).safetensors" $(SYMBOLS)/queries --device "$(DEVICE)" \
+	  --adapt build/symbols.safetensors --picture build/symbols.png
 
 bitstream: $(INSTALLED)
 	$(BIN)/adakern build "$(MODEL)" --board "$(BOARD)" --out "$(BITSTREAM)"

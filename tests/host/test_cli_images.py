@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib import image
 from PIL import Image
 
 from adakern.adaptation import adapt
@@ -68,6 +69,24 @@ def update(tmp_path_factory: pytest.TempPathFactory) -> Path:
         classes=("circle", "line", "star"),
     ).save(path)
     return path
+
+
+def test_predict_says_how_many_are_right_and_draws_them(cli, model, pictures, update, tmp_path):
+    arguments = ("--device", "emulator:", "--adapt", update)
+    drawn = tmp_path / "classes.png"
+    outcome = cli("predict", model, pictures, *arguments, "--picture", drawn, "--json")
+    rows = rows_of(outcome)
+    right = sum(row["id"].split("/")[0] == row["name"] for row in rows)
+    assert f"{right} of 24 right" in outcome.err
+    # A line per class that was given, and as many columns as the largest has.
+    given = [sum(row["name"] == name for row in rows) for name in {row["name"] for row in rows}]
+    height, length, _ = image.imread(drawn).shape
+    assert (height, length) == pytest.approx(
+        (130 * (0.4 + 0.9 * len(given)), 130 * (1.6 + 0.8 * max(given))), abs=1
+    )
+    # Folders that are no classes' names say nothing of what is right.
+    assert "right" not in cli("predict", model, pictures / "line", *arguments).err
+    assert "right" not in cli("predict", model, pictures, "--device", "emulator:").err
 
 
 def rows_of(outcome: Any) -> list[dict[str, Any]]:
@@ -232,7 +251,6 @@ def test_bad_images_are_refused_in_one_line(cli, model, network, pictures, tmp_p
     assert "no such file" in refused("predict", model, tmp_path / "absent", "--device", "emulator:")
     (tmp_path / "empty" / "broken.png").write_bytes(b"nothing")
     assert "none of 1 images readable" in refused("predict", model, tmp_path / "empty", "-d", "emulator:")
-    assert "no picture of classes" in refused("predict", model, pictures, "--picture", "a.png")
     torch.manual_seed(0)
     two = AkmNetwork(AkmNetworkConfig(**{**CONFIG.to_json(), "channels": (2, 3, 4)}))
     save_network(tmp_path / "two", two)

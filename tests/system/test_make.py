@@ -1,6 +1,7 @@
 """The Makefile: which commands its targets run, and what it says where no Python fits."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,6 +117,23 @@ def test_demo_prints_every_sequence_and_draws(tmp_path: Path) -> None:
     assert all(f"design_{index:02}" in outcome.stdout for index in range(1, 13))
     assert f"picture in {picture}" in outcome.stderr
     assert picture.stat().st_size > 10_000
+
+
+def test_demo_of_adaptation_learns_the_symbols_and_draws(tmp_path: Path) -> None:
+    """Its two commands: what adapts them in float, what the device then answers."""
+    dry = ("--dry-run", "--assume-old=.venv/.installed", "demo-adapt", "DEVICE=emulator:")
+    lines = make(ROOT, *dry).stdout.replace("\\\n", " ").replace("build/", f"{tmp_path}/").splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        _, arguments = line.split(" ", 1)
+        command = f'"{sys.executable}" -c "from adakern.cli import main; main()" {arguments}'
+        outcome = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert outcome.returncode == 0, outcome.stderr
+    right, total = re.search(r"(\d+) of (\d+) right", outcome.stderr).groups()  # type: ignore[union-attr]
+    assert total == "30"
+    # Chance is 6. The float network is right about 30, Omniglot's mean is 96%.
+    assert int(right) >= 27
+    assert (tmp_path / "symbols.png").stat().st_size > 10_000
 
 
 @pytest.fixture

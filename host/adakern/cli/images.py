@@ -1,6 +1,6 @@
 """Images on the command line: reading them, and ``adakern predict`` of a kernel modulation network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +71,13 @@ def predict_images(
     adaptation: Path | None,
     clip_sigma: bool,
     multipliers: int,
+    picture: Path | None,
     json: bool,
 ) -> None:
-    """Classes of images on a device; adapted ahead of the first if ``adaptation`` is given."""
+    """Classes of images on a device; adapted ahead of the first if ``adaptation`` is given.
+
+    Where every image lies in a folder that has the name of a class, it is said how many are right.
+    """
     from .. import registry
     from ..adaptation import adapt
     from ..artifact import quantise_maps
@@ -83,6 +87,8 @@ def predict_images(
     model = loaded if update is None else adapt(loaded, update, clip_sigma)
     names = () if update is None else update.classes
     images, values = images_for(loaded, input)
+    score = _Score(images.names, names)
+    drawn = _Drawing(picture, images, score)
     pictures: Iterator[Picture] = (
         Picture(name, quantise_maps(value, loaded.input_format))
         for name, value in zip(images.names, values, strict=True)
@@ -119,6 +125,8 @@ def predict_images(
                 "cycles": prediction.cycles,
                 "parameter_crc": f"{prediction.parameter_crc:08x}",
             }
+            score.add(row)
+            drawn.add(row)
             if results is not None:
                 results.append(row)
             if json:
@@ -126,8 +134,59 @@ def predict_images(
             elif results is None:
                 rows.append(row)
             counter(count)
+    drawn.finish()
+    if score.judges:
+        say(f"{score.right} of {score.count} right, by the names of their folders")
     if results is not None:
         say(f"{results.count} results in {output}")
+
+
+class _Score:
+    """Counts right answers, if every image lies in a folder with the name of a class."""
+
+    def __init__(self, ids: Sequence[str], names: Sequence[str]) -> None:
+        self.judges = all(Path(id).parent.name in names for id in ids)
+        self.right = self.count = 0
+
+    def is_right(self, row: dict[str, Any]) -> bool:
+        return Path(row["id"]).parent.name == row["name"]
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.count += 1
+        self.right += self.is_right(row)
+
+
+class _Drawing:
+    """The first answers, drawn at the end."""
+
+    def __init__(self, path: Path | None, images: "ImageSet", score: _Score) -> None:
+        self._path, self._score = path, score
+        self._images = dict(zip(images.names, images.images, strict=True)) if path is not None else {}
+        self._rows: list[dict[str, Any]] = []
+        if path is not None:
+            from ..report.pictures import picture_format
+
+            picture_format(path)
+
+    def add(self, row: dict[str, Any]) -> None:
+        from ..report.pictures import IMAGES_DRAWN
+
+        if self._path is not None and len(self._rows) < IMAGES_DRAWN:
+            self._rows.append(row)
+
+    def finish(self) -> None:
+        """Write the picture, if one is wanted."""
+        if self._path is None or not self._rows:
+            return
+        from ..report.pictures import DrawnImage, draw_classes
+
+        judges = self._score.judges
+        drawn = [
+            DrawnImage(self._images[row["id"]], row["name"], judges and not self._score.is_right(row))
+            for row in self._rows
+        ]
+        draw_classes(drawn, self._path)
+        say(f"picture in {self._path}")
 
 
 def _show(rows: list[dict[str, Any]]) -> None:

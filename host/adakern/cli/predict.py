@@ -48,7 +48,7 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Go on behind the results in --output.")] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(help="Draw scales and activation maps (.png, .svg, .pdf).", show_default=False),
+        typer.Option(help="Draw scales and maps, or images by class (.png, .svg, .pdf).", show_default=False),
     ] = None,
     outputs: Annotated[
         bool, typer.Option("--outputs", help="JSON: also the encoder's own answer, per sequence or position.")
@@ -80,8 +80,6 @@ def predict(
 
     loaded = artifact.load(model)
     if isinstance(loaded.shape, AkmShape):
-        if picture is not None:
-            raise InputError("no picture of classes", "--picture", "leave it out")
         predict_images(
             loaded,
             input,
@@ -91,6 +89,7 @@ def predict(
             adaptation=adapt,
             clip_sigma=clip_sigma,
             multipliers=multipliers,
+            picture=picture,
             json=json,
         )
         return

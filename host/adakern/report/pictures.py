@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from .trace import TraceReport
 
 RECORDS_DRAWN = 12
 """Records in one picture; of more, the first are drawn and the title says so."""
+
+IMAGES_DRAWN = 100
+"""Images in one picture; of more, the first are drawn."""
 
 _HEIGHT_COLOUR, _LENGTH_COLOUR, _MEAN_COLOUR = "#c44e52", "#4c72b0", "#dd8452"
 
@@ -95,6 +99,42 @@ def _draw_activation(axes: Axes, record: DrawnRecord, widest: int) -> None:
     axes.set_title(
         f"{length} positions, kernel {kernel_height:.2f} × {kernel_length:.2f}", fontsize=10, loc="left"
     )
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnImage:
+    """One image for the picture: uint8 [C, H, L], its answer's name, whether that is known to be wrong."""
+
+    pixels: np.ndarray
+    name: str
+    wrong: bool
+
+
+def draw_classes(images: Sequence[DrawnImage], path: Path) -> None:
+    """Write a picture with one line per class: the images that were given it, wrong ones framed.
+
+    The format follows the suffix of ``path``; the file is written atomically.
+    """
+    names = sorted({image.name for image in images})
+    lines = [[image for image in images if image.name == name] for name in names]
+    columns = max(map(len, lines))
+    figure = Figure(figsize=(1.6 + 0.8 * columns, 0.4 + 0.9 * len(lines)), layout="constrained")
+    for axes_of_line, name, line in zip(
+        figure.subplots(len(lines), columns, squeeze=False), names, lines, strict=True
+    ):
+        for axes, image in zip_longest(axes_of_line, line):
+            axes.set(xticks=[], yticks=[], frame_on=image is not None and image.wrong)
+            if image is not None:
+                axes.imshow(_as_matplotlib(image.pixels), cmap="gray", vmin=0, vmax=255)
+                for spine in axes.spines.values():
+                    spine.set(color=_HEIGHT_COLOUR, linewidth=3)
+        axes_of_line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    _save(figure, path)
+
+
+def _as_matplotlib(pixels: np.ndarray) -> np.ndarray:
+    """[C, H, L] to [H, L], or [H, L, C] where there are colours."""
+    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
 
 
 def draw_trace(report: TraceReport, path: Path) -> None:
