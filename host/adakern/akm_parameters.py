@@ -85,6 +85,11 @@ class AkmParameters(Parameters):
         """Kernel records of a layer."""
         return Kernels(self.length_taps[layer], self.height_taps[layer], self.borders[layer])
 
+    @property
+    def border(self) -> Border:
+        """Mode in which the kernels were made: COPY if all of them leave columns untouched."""
+        return Border.COPY if min(records.min() for records in self.borders) > 0 else Border.ZERO
+
     def with_kernels(self, kernels: Sequence[Kernels]) -> Self:
         """The same network with other kernels, one `Kernels` for each layer."""
         length, height, border = _arrays(kernels)

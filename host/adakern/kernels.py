@@ -34,7 +34,8 @@ class Kernels:
     """Kernel records of one layer, as the hardware loads them.
 
     ``length`` and ``height`` int64 [n, radius + 1]: taps from the centre outwards, a format of
-    `adakern_spec.akm.TAP`. ``border`` int64 [n]: columns that are not smoothed at either end.
+    `adakern_spec.akm.TAP`. ``border`` int64 [n]: columns that are not smoothed at either end, 0 in mode ZERO
+    alone.
     """
 
     length: np.ndarray
@@ -69,7 +70,8 @@ class Kernels:
         if border is Border.COPY:
             height = np.zeros_like(length)
             height[:, 0] = totals
-            columns = [int(3 * value) for value in sigmas]
+            # At radius 0 taps and border pass a column through alike; so the record tells the mode.
+            columns = [max(1, int(3 * value)) for value in sigmas]
         else:
             height = np.array([rounded(p, int(t)) for p, t in zip(profiles, totals, strict=True)])
             columns = [0] * len(sigmas)

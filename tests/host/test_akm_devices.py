@@ -191,6 +191,19 @@ def test_adaptation_sends_no_more_than_the_kernels(parameters):
     assert far.loaded == parameters.with_kernels(kernels_of(SHAPE, R, S, Border.COPY))
 
 
+def test_border_mode_stays_the_networks(parameters):
+    """Also behind an adaptation so narrow that no column is smoothed in either mode."""
+    device, far = opened(parameters.with_kernels(kernels_of(SHAPE, R, S, Border.COPY)))
+    for widths in (R, [0.1] * 3, R):
+        device.adapt(widths, S)
+        assert far.loaded == parameters.with_kernels(kernels_of(SHAPE, widths, S, Border.COPY))
+    maps = maps_of(4)
+    zero = logits(adapted(parameters), maps)
+    assert [answer.logits for answer in device.stream(maps)] != zero
+    device.adapt(R, S, border=Border.ZERO)
+    assert [answer.logits for answer in device.stream(maps)] == zero
+
+
 def test_one_gate_alone_costs_a_few_bytes(parameters):
     device, far = opened(adapted(parameters))
     device.adapt(R, [S[0], S[1], [0.5]])

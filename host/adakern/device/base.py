@@ -64,17 +64,19 @@ class Device(ABC):
         r: Sequence[ArrayLike],
         s: Sequence[ArrayLike],
         *,
-        border: Border = Border.ZERO,
+        border: Border | None = None,
         clip_sigma: bool = False,
     ) -> None:
         """Give a kernel modulation network other widths and gates: r and s of every layer, nothing else.
 
-        One number or one per channel each; σ = |r|, gate = sigmoid(s). In force as `update` says.
+        One number or one per channel each; σ = |r|, gate = sigmoid(s); ``border`` stays the loaded network's
+        unless given. In force as `update` says.
         Raises InputError, naming layer and channel, for values that are not finite, a sigma above the built
         radius (unless ``clip_sigma`` makes it the largest that fits) and a wrong number of them.
         """
         loaded = self._kernel_modulation()
-        self.update(loaded.with_kernels(kernels_of(loaded.shape, r, s, border, clip_sigma)))
+        kernels = kernels_of(loaded.shape, r, s, border or loaded.border, clip_sigma)
+        self.update(loaded.with_kernels(kernels))
 
     def update(self, parameters: AkmParameters) -> None:
         """Put other parameters of the loaded kernel modulation network in force, e.g. `adaptation.adapt`'s.
