@@ -1,7 +1,8 @@
 """The exact integer reference as a device: needs no simulator and no board."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -39,26 +40,30 @@ class EmulatorDevice(Device):
         self._reference = reference(parameters)
 
     def stream(self, maps: Iterable[np.ndarray]) -> Iterator[Any]:
-        """Answers in order, ``BATCH`` at a time; those ahead of a refused map come before its InputError."""
+        """Answers in order, ``BATCH`` at a time; those ahead of a refused map come before its InputError.
+
+        Every map runs with the parameters in force when it was drawn.
+        """
         source = enumerate(maps)
         refused: InputError | None = None
         while refused is None:
-            waiting: list[np.ndarray] = []
+            waiting: list[tuple[Reference, np.ndarray]] = []
             try:
                 for index, values in islice(source, BATCH):
-                    waiting.append(checked_map(self.shape, values, f"map {index}"))
+                    waiting.append((self._loaded(), checked_map(self.shape, values, f"map {index}")))
             except InputError as error:
                 refused = error
             if not waiting and refused is None:
                 return
-            yield from self._answer(waiting)
+            for loaded, run in groupby(waiting, itemgetter(0)):
+                yield from self._answer(loaded, [values for _, values in run])
         raise refused
 
     def predict(self, maps: np.ndarray, lengths: np.ndarray, progress: Progress | None = None) -> Any:
         waiting = list(checked_maps(self.shape, maps, lengths))
         rows: list[Any] = []
         for first in range(0, len(waiting), BATCH):
-            rows += self._answer(waiting[first : first + BATCH])
+            rows += self._answer(self._loaded(), waiting[first : first + BATCH])
             if progress is not None:
                 progress(len(rows))
         return prediction_type(self.shape).collect(rows)
@@ -66,14 +71,14 @@ class EmulatorDevice(Device):
     def close(self) -> None:
         self._parameters = self._reference = None
 
-    def _answer(self, maps: list[np.ndarray]) -> list[Any]:
-        """Answers of the parameters that are loaded when the first of the maps runs."""
-        if not maps:
-            return []
-        if self._parameters is None or self._reference is None:
+    def _loaded(self) -> Reference:
+        if self._reference is None:
             raise DeviceError("no parameters", self.url, "load a model first")
-        prediction, named = prediction_type(self.shape), {"parameter_crc": self._parameters.crc}
-        rows = zip(self._reference.rows(maps), maps, strict=True)
+        return self._reference
+
+    def _answer(self, loaded: Reference, maps: list[np.ndarray]) -> list[Any]:
+        prediction, named = prediction_type(self.shape), {"parameter_crc": loaded.parameters.crc}
+        rows = zip(loaded.rows(maps), maps, strict=True)
         return [prediction.of(row | named, self._cycles(values)) for row, values in rows]
 
     def _cycles(self, values: np.ndarray) -> int:

@@ -15,6 +15,10 @@ from .spn import SpnReference
 class Reference(Protocol):
     """A model made ready to run batch after batch."""
 
+    @property
+    def parameters(self) -> Parameters:
+        """Of the model."""
+
     def rows(self, maps: Sequence[np.ndarray]) -> list[dict[str, int]]:
         """Answers for ``maps`` [C, H, length], named as in a device's result; not checked here."""
 
