@@ -34,6 +34,10 @@ def adapt(
     parameters = parameters.with_kernels(kernels_of(shape, update.r, update.s, border, clip_sigma))
     fractions = artifact.fractions
     floats = dict(artifact.float_parameters)
+    if update.classes and len(update.classes) != shape.classes:
+        raise InputError(
+            f"names of {len(update.classes)} classes", "adaptation", f"adapt to {shape.classes} classes"
+        )
     for name, values in (("r", update.r), ("s", update.s)):
         for layer, value in enumerate(values):
             old = floats[f"convs.{layer}.{name}"]

@@ -168,20 +168,25 @@ def kernels_of(
     """Kernels of every layer from its widths r and gates s, one number or one per channel each.
 
     σ = |r|, gate = sigmoid(s); with ``clip`` a sigma above the built radius becomes the largest that fits.
-    Raises InputError, naming layer and channel: a value that is not finite, a sigma above the built
-    radius, another number of layers or of channels.
+    Raises InputError, naming layer and channel: what is no number, a value that is not finite, a sigma above
+    the built radius, another number of layers or of channels.
     """
     layers = range(len(shape.layers))
     for name, given in (("r", r), ("s", s)):
-        if len(given) != len(layers):
-            raise InputError(f"{name} of {len(given)} layers", "adaptation", f"give {len(layers)}")
+        try:
+            what = "" if len(given) == len(layers) else f"{name} of {len(given)} layers"
+        except TypeError:
+            what = f"{name} is a single {type(given).__name__}"
+        if what:
+            raise InputError(what, "adaptation", f"give {len(layers)}, one per layer")
     kernels = []
     for layer in layers:
         where, records = f"layer {layer}", shape.records(layer)
         sigmas, gates = sigmas_of(r[layer], shape.radius, clip, where), gates_of(s[layer], where)
         for name, values in (("r", sigmas), ("s", gates)):
             if values.shape not in ((1,), (records,)):
-                raise InputError(f"{name} of shape {values.shape}", where, f"give 1 or {records} values")
+                wanted = "1 value" if records == 1 else f"1 or {records} values"
+                raise InputError(f"{name} of shape {values.shape}", where, f"give {wanted}")
         kernels.append(Kernels.of(np.broadcast_to(sigmas, records), gates, shape.radius, border, where))
     return kernels
 

@@ -79,19 +79,22 @@ class Kernels:
 
 
 def sigmas_of(r: ArrayLike, radius: int, clip: bool = False, where: str = "layer") -> np.ndarray:
-    """Widths |r|, float64; with ``clip`` none above `largest_sigma`. InputError where r is not finite."""
+    """Widths |r|, float64; with ``clip`` none above `largest_sigma`. InputError: r is no finite number."""
     values = np.abs(_finite(r, "r", where))
     return np.minimum(values, largest_sigma(radius)) if clip else values
 
 
 def gates_of(s: ArrayLike, where: str = "layer") -> np.ndarray:
-    """sigmoid(s), float64. InputError where s is not finite."""
+    """sigmoid(s), float64. InputError: s is no finite number."""
     # 1/(1 + exp(-s)), without an overflow for large negative s.
     return 0.5 * (1 + np.tanh(_finite(s, "s", where) / 2))
 
 
 def _finite(given: ArrayLike, name: str, where: str) -> np.ndarray:
-    values = np.atleast_1d(np.asarray(given, np.float64))
+    try:
+        values = np.atleast_1d(np.asarray(given, np.float64))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} is no number and no array ({error})", where, "give real numbers") from None
     if not np.isfinite(values).all():
         channel = int(np.argmin(np.isfinite(values)))
         raise InputError(

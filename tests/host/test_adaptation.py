@@ -100,6 +100,8 @@ def test_what_does_not_fit_is_refused(network, artifact):
     assert clipped.parameters == adapt(artifact, fitting).parameters
     with pytest.raises(InputError, match=r"classifier of 4 classes on 8 channels; adapt to 5 classes"):
         adapt(artifact, KernelUpdate(update.r, update.s, update.class_weights[:4], update.class_biases[:4]))
+    with pytest.raises(InputError, match="names of 4 classes; adapt to 5 classes"):
+        adapt(artifact, KernelUpdate(update.r, update.s, classes=tuple("abcd")))
     with pytest.raises(InputError, match="r of 2 layers; give 3"):
         adapt(artifact, KernelUpdate(update.r[:2], update.s[:2]))
 

@@ -342,7 +342,11 @@ def test_a_stream_after_one_with_an_adaptation_asks_nothing(parameters):
         ([0.5, [0.5] * 5 + [float("nan")], 0.5], [0.0] * 3, "layer 1, channel 5: r is not finite"),
         ([0.5] * 3, [0.0, float("inf"), 0.0], "layer 1, channel 0: s is not finite"),
         ([0.5, 0.5, 1.4], [0.0] * 3, r"layer 2, channel 0: sigma 1\.4000 .* use \|r\| up to 1\.3333"),
-        ([0.5] * 2, [0.0] * 3, "adaptation: r of 2 layers; give 3"),
+        ([0.5] * 2, [0.0] * 3, "adaptation: r of 2 layers; give 3, one per layer"),
+        (0.5, [0.0] * 3, "adaptation: r is a single float; give 3, one per layer"),
+        ([0.5] * 3, np.array(0.0), "adaptation: s is a single ndarray; give 3, one per layer"),
+        ([0.5] * 3, [0.0, "wide", 0.0], "layer 1: s is no number and no array .*wide.*; give real numbers"),
+        ([0.5, [[0.5], [0.5, 0.5]], 0.5], [0.0] * 3, "layer 1: r is no number and no array"),
         ([0.5, 0.5, [0.5] * 4], [0.0] * 3, r"layer 2: r of shape \(4,\); give 1 or 5 values"),
     ],
 )

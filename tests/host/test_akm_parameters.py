@@ -7,11 +7,11 @@ import struct
 import numpy as np
 import pytest
 
-from adakern.akm_parameters import AkmParameters
+from adakern.akm_parameters import AkmParameters, kernels_of
 from adakern.kernels import ONE, Kernels
 from adakern.parameter_block import accumulator_bounds
 from adakern_spec.akm import AkmLayer, AkmShape, Downsample, kernel_offset
-from adakern_spec.errors import ShapeError
+from adakern_spec.errors import InputError, ShapeError
 
 NETWORK = AkmShape(1, 9, (AkmLayer(4, downsample=Downsample.MAX2), AkmLayer(3, 5), AkmLayer(6, 1)), 5)
 SHAPES = [
@@ -131,3 +131,11 @@ def test_extreme_parameters_reach_the_limits():
     largest = [p.class_biases + 65535 * np.maximum(p.class_weights, 0).sum(axis=1) for p in every]
     smallest = [p.class_biases + 65535 * np.minimum(p.class_weights, 0).sum(axis=1) for p in every]
     assert (np.min(smallest), np.max(largest)) == (-(2**31), 2**31 - 1)
+
+
+def test_one_record_for_a_layer_takes_one_value():
+    shape = AkmShape(1, 4, (AkmLayer(3),), 2, per_channel=False)
+    (kernels,) = kernels_of(shape, [0.5], [0.0])
+    assert kernels.length.shape == (1, shape.radius + 1)
+    with pytest.raises(InputError, match=r"layer 0: r of shape \(3,\); give 1 value$"):
+        kernels_of(shape, [[0.5] * 3], [0.0])
