@@ -9,6 +9,7 @@ from scipy import ndimage
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
+from torch.nn.utils import prune, spectral_norm
 
 from adakern.models import AKMConv2d, convert
 from adakern.models.smoothing import gaussian_smooth, gaussian_taps
@@ -229,6 +230,34 @@ def test_convert_keeps_weights_and_all_else():
     }
     torch.testing.assert_close(module.blocks["deep"](module.first(x)), expected)
     assert convert(module).first.per_channel is False  # converted once
+
+
+def test_convert_keeps_hooks_masks_and_parametrised_weights():
+    """What hangs on a convolution goes on working, and what refers to it refers to the AKM layer."""
+    pruned = prune.l1_unstructured(nn.Conv2d(2, 4, 3), "weight", 0.5)
+    normed = spectral_norm(nn.Conv2d(4, 3, 3))
+    module = nn.Sequential(pruned, normed).eval()
+    calls = []
+    pruned.register_forward_hook(lambda *_: calls.append("hook"))
+    x = maps(2, 2, 8, 8).float()
+    expected = module(x)
+    convert(module, sigma=0.0, gate=50.0)
+    assert module[0] is pruned
+    assert isinstance(pruned, AKMConv2d)
+    calls.clear()
+    torch.testing.assert_close(module(x), expected)
+    assert calls == ["hook"]
+    module(x).sum().backward()
+    assert not pruned.weight_orig.grad[pruned.weight_mask == 0].any()
+    assert pruned.s.grad.shape == (4,)
+
+
+def test_convert_with_bad_options_changes_nothing():
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3))
+    for options in ({"border": "mirror"}, {"padding": 1}):
+        with pytest.raises(ShapeError):
+            convert(module, **options)
+    assert [type(layer) for layer in module] == [nn.Conv2d, nn.Conv2d]
 
 
 def test_convert_returns_a_bare_convolution_converted():

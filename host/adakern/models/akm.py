@@ -23,6 +23,9 @@ STARTING_GATE = 2.0
 """sigmoid(2) = 0.88: four layers keep 60% of the signal (at s = 0 they would keep 6%), and the gate's
 derivative, 0.105, is still 42% of its maximum."""
 
+OPTIONS = ("per_channel", "border", "max_radius", "sigma", "gate")
+"""Of an AKM layer, beside those of its convolution."""
+
 
 class AKMConv2d(nn.Conv2d):
     """``y = sigmoid(s) · G_r(conv(x))``: nn.Conv2d, then Gaussian smoothing of width |r|, then a gate.
@@ -88,43 +91,23 @@ class AKMConv2d(nn.Conv2d):
 def convert(module: nn.Module, **options: Any) -> nn.Module:
     """Turn every nn.Conv2d in ``module`` into an AKMConv2d with the same weights; returns the module.
 
-    ``options`` are AKMConv2d's own (``per_channel``, ``border``, ``max_radius``, ``sigma``, ``gate``). The
-    module is changed in place, except where it is itself an nn.Conv2d. Weights are the same Parameter
-    objects, so an optimiser that has them keeps them; device, dtype and training mode stay. A convolution
-    used in two places is converted once. Classes derived from nn.Conv2d, AKMConv2d too, stay as they
-    are: what they compute is not known to be a plain convolution.
+    ``options`` are AKMConv2d's own (`OPTIONS`). Every convolution is changed in place and stays the same
+    object, with its Parameters, hooks, masks, buffers, device, dtype and training mode; so an optimiser keeps
+    the weights that it has, and one used in two places is converted once. Classes derived from nn.Conv2d,
+    AKMConv2d too, stay as they are: what they compute is not known to be a plain convolution.
+    Raises ShapeError as AKMConv2d does and for another option, before anything is changed.
     """
-    converted: dict[int, AKMConv2d] = {}
-
-    def replacement(conv: nn.Conv2d) -> AKMConv2d:
-        if id(conv) not in converted:
-            converted[id(conv)] = _from_conv(conv, options)
-        return converted[id(conv)]
-
-    if type(module) is nn.Conv2d:
-        return replacement(module)
-    for parent in list(module.modules()):
-        # named_children gives a child that is registered twice once only.
-        for name, child in list(parent._modules.items()):
-            if type(child) is nn.Conv2d:
-                setattr(parent, name, replacement(child))
+    if unknown := options.keys() - set(OPTIONS):
+        raise ShapeError(f"option {min(unknown)!r}", "convert", "use " + ", ".join(OPTIONS))
+    convs = [conv for conv in module.modules() if type(conv) is nn.Conv2d]
+    for conv, modulation in [(conv, _modulation(conv, options)) for conv in convs]:
+        conv.__class__ = AKMConv2d
+        for name in ("per_channel", "border", "max_radius", "r", "s"):
+            setattr(conv, name, getattr(modulation, name))
     return module
 
 
-def _from_conv(conv: nn.Conv2d, options: dict[str, Any]) -> AKMConv2d:
-    layer = AKMConv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        groups=conv.groups,
-        bias=conv.bias is not None,
-        padding_mode=conv.padding_mode,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-        **options,
-    )
-    layer.weight, layer.bias = conv.weight, conv.bias
-    return layer.train(conv.training)
+def _modulation(conv: nn.Conv2d, options: dict[str, Any]) -> AKMConv2d:
+    """A layer of so many channels, for all but its convolution."""
+    weight = conv.weight
+    return AKMConv2d(1, conv.out_channels, 1, bias=False, device=weight.device, dtype=weight.dtype, **options)
