@@ -8,7 +8,7 @@ which are reduced to 14×14. The split is that of Finn et al. 2017: of all 1,623
 
 Networks meta-train in three stages. In the first a plain network's inner loop adapts the classifier
 alone, on 20-way 1-shot episodes, which are cheap and teach most. In the second that goes on for fewer
-iterations, with the plain network or with the AKM network that ``convert`` makes of it. In the third the
+iterations, with the plain network or with the AKM network that has its weights. In the third the
 inner loop adapts what the variant says, on 5-way episodes of the shots that are tested. Variants of one
 seed share the stages before. Runs are kept in the work folder and resumed there; the learners in it
 (``learner.safetensors``) are what the rows were measured with. The results are written after every row,

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from adakern.models import AKMConv2d, AkmNetwork, AkmNetworkConfig, load_network, save_network
+from adakern.models import AKMConv2d, AkmNetwork, AkmNetworkConfig, convert, load_network, save_network
 from adakern.models.akm_network import is_kernel_parameter
+from adakern.training.maml import InnerLoop, MetaLearner
 from adakern_spec.errors import AdakernError, ArtifactError, ShapeError
 
 SMALL = AkmNetworkConfig(
@@ -88,6 +89,21 @@ def test_damaged_files_are_refused(tmp_path):
     made.convs[1].r.data[0] = float("nan")
     with pytest.raises(AdakernError, match=r"convs\.1\.r"):
         save_network(path, made)
+
+
+def test_converted_networks_are_refused_before_they_are_lost(tmp_path):
+    """Configured as plain, a file of it could not be read back."""
+    made = convert(network(plain()))
+    path = tmp_path / "network.safetensors"
+    with pytest.raises(ShapeError, match=r"convs\.0: layer AKMConv2d with modulated=False; build AkmNetwork"):
+        save_network(path, made)
+    assert not path.exists()
+    with pytest.raises(ShapeError, match=r"convs\.0"):
+        MetaLearner(made, InnerLoop("head"))
+    modulated = AkmNetwork(SMALL)
+    modulated.load_state_dict(network(plain()).state_dict(), strict=False)
+    save_network(path, modulated)
+    assert torch.equal(load_network(path).convs[1].weight, made.convs[1].weight)
 
 
 def test_unfit_weights_are_refused(tmp_path):

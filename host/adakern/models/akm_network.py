@@ -160,6 +160,23 @@ def _decimated(conv: nn.Module, x: Tensor) -> Tensor:
     return functional.conv2d(x, conv.weight, conv.bias, stride=2, padding=conv.padding)
 
 
+def conv_kind(config: AkmNetworkConfig) -> type[nn.Conv2d]:
+    """Class of the layers' convolutions."""
+    return AKMConv2d if config.modulated else nn.Conv2d
+
+
+def check_convs(network: AkmNetwork) -> None:
+    """Raises ShapeError where a layer is not what the configuration says, as behind `convert`: no file of the
+    network could be read back."""
+    for index, conv in enumerate(network.convs):
+        if type(conv) is not conv_kind(network.config):
+            raise ShapeError(
+                f"layer {type(conv).__name__} with modulated={network.config.modulated}",
+                f"convs.{index}",
+                "build AkmNetwork with the other setting and load the weights into it, strict=False",
+            )
+
+
 def is_kernel_parameter(name: str) -> bool:
     """Whether a parameter's name is that of an r or s: what a deployed device can be sent alone."""
     return name.rpartition(".")[2] in ("r", "s")
@@ -168,8 +185,10 @@ def is_kernel_parameter(name: str) -> bool:
 def save_network(path: Path, network: AkmNetwork) -> None:
     """Write weights and configuration in one safetensors file, atomically; metadata and tensors, no code.
 
-    Raises AdakernError for non-finite weights and when the system refuses the file.
+    Raises AdakernError for non-finite weights and when the system refuses the file, ShapeError as
+    `check_convs`.
     """
+    check_convs(network)
     WeightsFile(network.config.to_json(), network.state_dict()).save(path, FORMAT)
 
 

@@ -10,7 +10,7 @@ from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.errors import ShapeError
 
 from ..models.akm import AKMConv2d
-from ..models.akm_network import AkmNetwork
+from ..models.akm_network import AkmNetwork, conv_kind
 from ..models.smoothing import gaussian_smooth
 from .support import conv_kernel
 
@@ -34,8 +34,8 @@ def shape_of(network: AkmNetwork, signed: bool, weight_bits: int, max_length: in
     that are not finite.
     """
     config = network.config
-    kinds: tuple[type[nn.Conv2d], ...] = (nn.Conv2d, AKMConv2d)
-    kernels = [conv_kernel(conv, f"convs.{index}", kinds) for index, conv in enumerate(network.convs)]
+    kind = conv_kind(config)
+    kernels = [conv_kernel(conv, f"convs.{index}", kind) for index, conv in enumerate(network.convs)]
     for name, values in network.state_dict().items():
         if not torch.isfinite(values).all() and not name.endswith((".r", ".s")):
             raise ShapeError("non-finite values", name, "train again with a lower learning rate")

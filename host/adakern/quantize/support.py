@@ -54,11 +54,10 @@ def checked_kernel(spn: ScalePredictionNetwork) -> int:
     return kernels.pop()
 
 
-def conv_kernel(layer: nn.Module, where: str, kinds: tuple[type[nn.Conv2d], ...] = (nn.Conv2d,)) -> int:
-    """Kernel size of a conv that the hardware has, which is of one of ``kinds``."""
-    if type(layer) not in kinds:
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise ShapeError(f"unsupported layer {type(layer).__name__}", where, f"use {names}")
+def conv_kernel(layer: nn.Module, where: str, kind: type[nn.Conv2d] = nn.Conv2d) -> int:
+    """Kernel size of a conv that the hardware has, which is a ``kind``."""
+    if type(layer) is not kind:
+        raise ShapeError(f"unsupported layer {type(layer).__name__}", where, f"use {kind.__name__}")
     assert isinstance(layer, nn.Conv2d)
     height, length = layer.kernel_size
     if height != length or height % 2 == 0:

@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from adakern.models import AkmNetwork, AkmNetworkConfig
-from adakern.models.akm_network import is_kernel_parameter
+from adakern.models.akm_network import check_convs, is_kernel_parameter
 from adakern.models.weights_file import WeightsFile, inconsistent
 from adakern_spec.errors import AdakernError, InputError
 
@@ -110,11 +110,13 @@ class MetaLearner(nn.Module):
     classes is then the host's to say, and it takes the assignment under which the network as it is has
     the smallest loss on the support set (`outputs`); r and s do the rest.
 
-    Raises InputError where the scope finds nothing to adapt. Source: Finn et al. 2017, "MAML".
+    Raises InputError where the scope finds nothing to adapt, ShapeError for a network whose convolutions are
+    not its configuration's. Source: Finn et al. 2017, "MAML".
     """
 
     def __init__(self, network: AkmNetwork, loop: InnerLoop) -> None:
         super().__init__()
+        check_convs(network)
         self.network = network
         self.loop = loop
         names = [name for name, _ in network.named_parameters() if loop.covers(name)]
