@@ -125,6 +125,13 @@ def test_unfit_weights_are_refused(tmp_path):
         {"border": "mirror"},
         {"height": 1, "length": 1},
         {"classes": 0},
+        {"channels": 5},
+        {"channels": (2, 3.5, 4, 5)},
+        {"height": 28.5},
+        {"kernel": "3"},
+        {"max_radius": 2.5},
+        {"modulated": "no"},
+        {"sigma": "wide"},
     ],
 )
 def test_bad_configurations_are_refused(fields):

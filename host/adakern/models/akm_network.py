@@ -22,6 +22,15 @@ Downsample = Literal["none", "stride2", "max2"]
 DOWNSAMPLES: tuple[Downsample, ...] = ("none", "stride2", "max2")
 
 
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = (
+    dict.fromkeys(("channels", "downsample"), (tuple, "give one value per layer"))
+    | dict.fromkeys(("height", "length", "classes", "kernel", "max_radius"), (int, "use a whole number"))
+    | dict.fromkeys(("modulated", "per_channel"), (bool, "use true or false"))
+    | dict.fromkeys(("sigma", "gate"), ((int, float), "use a number"))
+)
+"""What the fields of a configuration may be; a user writes them as JSON."""
+
+
 @dataclass(frozen=True)
 class AkmNetworkConfig:
     """Shape of an AKM network; JSON-serialisable.
@@ -29,7 +38,7 @@ class AkmNetworkConfig:
     ``channels``: between the layers, the input's first. ``height`` and ``length`` of the input images.
     ``downsample``: one per layer. ``modulated=False`` leaves smoother and gate out: the plain network of
     the same shape. ``per_channel``, ``border``, ``max_radius``, ``sigma`` and ``gate`` as in AKMConv2d.
-    Raises ShapeError for what cannot be built.
+    Raises ShapeError for what cannot be built and for values of another kind.
     """
 
     channels: tuple[int, ...] = (1, 16, 32, 48, 64)
@@ -47,7 +56,10 @@ class AkmNetworkConfig:
 
     def __post_init__(self) -> None:
         where = "AKM network"
-        if len(self.channels) < 2 or min(self.channels) < 1:
+        for name, (kind, mend) in _KINDS.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise ShapeError(f"{name} {value!r}", where, mend)
+        if len(self.channels) < 2 or not all(isinstance(n, int) and n >= 1 for n in self.channels):
             raise ShapeError(f"channels {self.channels}", where, "give two or more, each at least 1")
         if len(self.downsample) != len(self.channels) - 1:
             layers = len(self.channels) - 1
