@@ -139,6 +139,13 @@ def test_archives(tmp_path: Path, shape):
     np.testing.assert_array_equal(found.labels, [0, 1, 0, 1, 1])
 
 
+def test_labels_of_bytes_are_texts(tmp_path: Path):
+    np.savez(tmp_path / "set.npz", images=pixels(3, 3, 6, 4), labels=np.array([b"b", "ä".encode(), b"b"]))
+    found = read_images(tmp_path / "set.npz", GREY, labelled=True)
+    assert found.classes == ("b", "ä")
+    np.testing.assert_array_equal(found.labels, [0, 1, 0])
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -146,6 +153,7 @@ def test_archives(tmp_path: Path, shape):
         ({"images": pixels(0, 2, 6, 4)}, "no array labels"),
         ({"images": pixels(0, 2, 6, 4).astype(float), "labels": np.arange(2)}, "give uint8"),
         ({"images": pixels(0, 2, 6, 4, 2), "labels": np.arange(2)}, "give uint8"),
+        ({"images": pixels(0, 2, 0, 4), "labels": np.arange(2)}, "give uint8"),
         ({"images": pixels(0, 2, 6, 4), "labels": np.arange(3)}, "one integer or text"),
         ({"images": pixels(0, 2, 6, 4), "labels": np.array([0.5, 1])}, "one integer or text"),
         ({"images": pixels(0, 0, 6, 4), "labels": np.arange(0)}, "no images"),
@@ -168,6 +176,8 @@ def test_rotations_are_new_classes():
         quarter, original = divmod(index, 4)
         assert turned.labels[index] == given.labels[original] + 2 * quarter
         np.testing.assert_array_equal(turned.images[index, 0], np.rot90(images[original, 0], quarter))
+    with pytest.raises(InputError, match="6×4 pixels; use square ones"):
+        ImageSet(pixels(0, 2, 1, 6, 4), labels=np.arange(2), classes=("p", "q")).with_rotations()
 
 
 def test_reduction_is_the_rounded_mean():

@@ -76,7 +76,10 @@ class ImageSet:
         return np.split(order, ends)
 
     def with_rotations(self) -> "ImageSet":
-        """Four times the classes: each turned by 0, 90, 180 and 270 degrees. Images must be square."""
+        """Four times the classes: each turned by 0, 90, 180 and 270 degrees. InputError if not square."""
+        height, length = self.images.shape[2:]
+        if height != length:
+            raise InputError(f"{height}×{length} pixels", "images", "use square ones, or leave rotations out")
         turned = [np.rot90(self.images, quarter, axes=(2, 3)) for quarter in range(4)]
         return replace(
             self,
@@ -138,6 +141,7 @@ def _read_archive(path: Path, reader: "_Reader", labelled: bool) -> ImageSet:
         images.dtype != np.uint8
         or images.ndim not in (3, 4)
         or (images.ndim == 4 and images.shape[3] not in (1, 3, 4))
+        or 0 in images.shape[1:]
     ):
         raise InputError(
             f"images of shape {images.shape} and dtype {images.dtype}",
@@ -155,7 +159,10 @@ def _read_archive(path: Path, reader: "_Reader", labelled: bool) -> ImageSet:
                 str(path),
                 "give one integer or text per image",
             )
-        labels = arrays["labels"].tolist()
+        given = arrays["labels"]
+        if given.dtype.kind == "S":
+            given = np.char.decode(given, "utf-8", "backslashreplace")
+        labels = given.tolist()
     pixels = [reader.fit(Image.fromarray(image), f"{path}, row {row}") for row, image in enumerate(images)]
     return reader.image_set(path, pixels, [str(row) for row in range(len(images))], labels)
 
