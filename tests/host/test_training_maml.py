@@ -268,6 +268,28 @@ def test_class_with_too_few_images_is_named():
         EpisodeSampler(images, EpisodeShape(ways=7))
 
 
+def test_set_with_too_few_is_named(tmp_path: Path):
+    made, images = learner().float(), image_set()
+    with pytest.raises(InputError, match=r"^training images: 2 classes for 3 ways"):
+        meta_train(made, image_set(classes=2), tmp_path, SHAPE, SETTINGS, validation=images)
+    with pytest.raises(InputError, match=r"^validation images: 2 classes for 3 ways"):
+        meta_train(made, images, tmp_path, SHAPE, SETTINGS, validation=image_set(classes=2))
+
+
+def test_folder_that_cannot_be_written_is_told_before_the_first_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(meta_run._Run, "stretch", lambda run: pytest.fail("trained"))
+    with pytest.raises(AdakernError, match="cannot write"):
+        run(tmp_path / "file")
+
+
+def test_one_class_is_no_task():
+    with pytest.raises(InputError, match="images of a single class; give two classes or more"):
+        learner().adapt(episodes().support[0], torch.zeros(6, dtype=torch.int64))
+
+
 @pytest.mark.parametrize("fields", [{"ways": 1}, {"shots": 0}, {"queries": 0}])
 def test_bad_shapes_are_refused(fields):
     with pytest.raises(InputError):

@@ -45,20 +45,22 @@ class EpisodeSampler:
     With ``shift`` every image drawn is moved by up to so many pixels in both directions, at random; the
     pixels that come in repeat the edge's.
     Raises InputError for a set with fewer classes than ``ways``, or with a class that has fewer than
-    ``shots + queries`` images; the message names it.
+    ``shots + queries`` images; the message names it, and the set as ``what``.
     """
 
-    def __init__(self, images: ImageSet, shape: EpisodeShape, shift: int = 0) -> None:
+    def __init__(
+        self, images: ImageSet, shape: EpisodeShape, shift: int = 0, what: str = "image set"
+    ) -> None:
         members = images.members()
         if len(members) < shape.ways:
-            raise InputError(f"{len(members)} classes for {shape.ways} ways", "image set", "add classes")
+            raise InputError(f"{len(members)} classes for {shape.ways} ways", what, "add classes")
         needed = shape.shots + shape.queries
         for name, indices in zip(images.classes, members, strict=True):
             if len(indices) < needed:
                 raise InputError(
                     f"class {name!r} has {len(indices)} images, {shape.shots} shots and {shape.queries} "
                     f"queries need {needed}",
-                    "image set",
+                    what,
                     "add images to it, remove it, or use fewer shots or queries",
                 )
         self.shape, self.shift = shape, shift

@@ -211,9 +211,12 @@ class MetaLearner(nn.Module):
 
         ``images`` [S, C, H, L], ``labels`` [S] from 0 up. The outputs are the labels in order but where r and
         s adapt alone (`outputs`).
-        Raises InputError for a class without an image, AdakernError where adaptation diverges.
+        Raises InputError for a class without an image and a single class, AdakernError where adaptation
+        diverges.
         """
         ways = int(labels.max()) + 1
+        if ways < 2:
+            raise InputError("images of a single class", "support set", "give two classes or more")
         if len(labels.unique()) != ways:
             raise InputError(
                 f"{len(labels.unique())} of {ways} classes have images", "support set", "give some to each"

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from adakern.data.images import ImageSet
+from adakern.files import check_writable
 from adakern_spec.errors import AdakernError, InputError
 
 from .checkpoint import Checkpoint
@@ -112,9 +113,10 @@ def meta_train(
     ``learner.safetensors``. A folder with a checkpoint of the same run (learner as given, episodes,
     settings and data) is resumed and ends, at the same number of threads, with bitwise the same
     weights as a run that was never interrupted. ``validation`` has other classes and only measures.
-    Raises InputError: classes with too few images, a folder with another run; AdakernError:
-    non-finite loss; TrainingStopped on Ctrl-C.
+    Raises InputError: classes with too few images, a folder with another run; AdakernError: a folder
+    that cannot be written, non-finite loss; TrainingStopped on Ctrl-C.
     """
+    check_writable(out / LEARNER)
     run = _Run(learner, images, validation, out, shape, settings)
     try:
         with progress_bar(progress) as bar:
@@ -146,8 +148,10 @@ class _Run:
         settings: MetaSettings,
     ) -> None:
         self.learner, self.out, self.settings = learner, out, settings
-        self.sampler = EpisodeSampler(images, shape, settings.shift)
-        self.validation = EpisodeSampler(validation, shape) if validation is not None else None
+        self.sampler = EpisodeSampler(images, shape, settings.shift, "training images")
+        self.validation = (
+            EpisodeSampler(validation, shape, what="validation images") if validation is not None else None
+        )
         self.curve: list[dict[str, Any]] = []
         learner.start(shape.ways)  # refuses episodes with another number of classes than a learned classifier
         rates = set(map(id, learner.log_rates.parameters()))
