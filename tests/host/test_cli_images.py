@@ -200,8 +200,10 @@ def test_a_learner_is_quantised_with_what_it_adapts_to(cli, pictures, update, tm
     outcome = cli("quantize", run, "--data", pictures, "--out", out, "--json")
     assert outcome.status == 0, outcome.err
     assert not load(out).parameters.class_weights.any()
-    rows = rows_of(cli("predict", out, pictures, "--device", "emulator:", "--adapt", update, "--json"))
-    assert len({tuple(row["logits"]) for row in rows}) == 24
+    adapted = cli("predict", out, pictures, "--device", "emulator:", "--adapt", update, "--json")
+    assert len({tuple(row["logits"]) for row in rows_of(adapted)}) == 24
+    assert "give --adapt" not in adapted.err
+    assert "all classes are equal; give --adapt" in cli("predict", out, pictures, "-d", "emulator:").err
     file = run / "learner.safetensors"
     assert cli("quantize", file, "--data", pictures, "--out", tmp_path / "again", "--json").status == 0
     assert (tmp_path / "again").read_bytes() == out.read_bytes()
@@ -209,7 +211,11 @@ def test_a_learner_is_quantised_with_what_it_adapts_to(cli, pictures, update, tm
     for name in ("a", "b", "c"):
         (few / name).mkdir(parents=True)
         Image.fromarray(np.zeros((10, 12), np.uint8)).save(few / name / "0.png")
-    assert "class 'a' has 1 images" in cli("quantize", run, "--data", few, "--out", out).error
+    refusal = cli("quantize", run, "--data", few, "--out", out).error
+    assert "calibration images: class 'a' has 1 images" in refusal
+    for name in ("a", "b", "c"):
+        Image.fromarray(np.full((10, 12), 99, np.uint8)).save(few / name / "1.png")
+    assert cli("quantize", run, "--data", few, "--out", out).status == 0
 
 
 def saved(path: Path, **changes: Any) -> Path:

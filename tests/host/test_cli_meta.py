@@ -110,8 +110,10 @@ def test_damaged_support_images_are_skipped_and_counted(
     support = write_images(tmp_path / "support", 3, 2, 5)
     (support / "class1" / "0.png").write_bytes(b"no image")
     Image.new("RGB", (16, 8)).save(support / "class2" / "wide.png")
-    outcome = cli("adapt", trained("kernel+head"), support, "--test", support)
+    learner = trained("kernel+head")
+    outcome = cli("adapt", learner, support, "--test", support)
     assert outcome.status == 0
+    assert json.loads(cli("adapt", learner, support, "--test", support, "--json").out)["skipped"] == 1
     assert "warning: 1 of 7 files skipped" in outcome.err
     assert "1 images: 8×16 to 8×8 pixels" in outcome.err
     assert "of 6 images right" in outcome.out
@@ -152,6 +154,18 @@ def test_bad_input_is_one_line(cli: Cli, trained: Callable[..., Path], tmp_path:
         outcome = cli(*arguments)
         assert outcome.status == 1
         assert message in outcome.error, outcome.error
+
+
+def test_a_network_without_r_and_s_has_no_update(
+    cli: Cli, trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "plain.json").write_text(json.dumps(SMALL | {"modulated": False}))
+    learner = trained("head", "--config", tmp_path / "plain.json")
+    support = write_images(tmp_path / "support", 3, 2, 5)
+    outcome = cli("adapt", learner, support, "--out", tmp_path / "u")
+    assert "has no r and s; write the network with --network" in outcome.error
+    assert cli("adapt", learner, support, "--network", tmp_path / "n").status == 0
+    assert load_network(tmp_path / "n").config.modulated is False
 
 
 def test_kernel_scope_keeps_to_its_classes(cli: Cli, trained: Callable[..., Path], tmp_path: Path) -> None:

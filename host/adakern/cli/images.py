@@ -86,6 +86,8 @@ def predict_images(
     update = None if adaptation is None else KernelUpdate.load(adaptation)
     model = loaded if update is None else adapt(loaded, update, clip_sigma)
     names = () if update is None else update.classes
+    if not model.parameters.class_weights.any():
+        say("warning: the classifier is zero until a task adapts it, all classes are equal; give --adapt")
     images, values = images_for(loaded, input)
     score = _Score(images.names, names)
     drawn = _Drawing(picture, images, score)

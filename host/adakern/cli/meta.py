@@ -122,7 +122,15 @@ def meta_train(
         raise Interrupted(str(stopped)) from None
     parameters = result.learner.network.parameter_count()
     if json:
-        emit({"learner": str(result.path), "parameters": parameters, "curve": list(result.curve)})
+        skipped = sum(len(found.skipped) for found in (images, measured) if found is not None)
+        emit(
+            {
+                "learner": str(result.path),
+                "parameters": parameters,
+                "skipped": skipped,
+                "curve": list(result.curve),
+            }
+        )
     else:
         print(f"learner of {parameters:,} parameters in {result.path}")
 
@@ -157,6 +165,10 @@ def adapt(
         raise InputError(
             "this learner adapts the convolutions too", str(learner), "write the network with --network"
         )
+    if out is not None and not given.network.config.modulated:
+        raise InputError(
+            "this learner's network has no r and s", str(learner), "write the network with --network"
+        )
     if out is None and network is None and test is None:
         raise InputError("nothing to do", "command line", "give --out, --network or --test")
     shape = given.network.config
@@ -177,6 +189,7 @@ def adapt(
         "classes": list(classes),
         "scope": scope,
         "images": len(images.images),
+        "skipped": len(images.skipped),
     }
     if out is not None:
         update = kernel_update(adapted, given.loop.adapts_head, classes)

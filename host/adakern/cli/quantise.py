@@ -183,7 +183,9 @@ def _learner(
     learner = MetaLearner.load(path)
     config = learner.network.config
     images = read_pixels(data, config.to_json(), labelled=True)
-    tasks = EpisodeSampler(images, EpisodeShape(config.classes)).sample(CALIBRATION_TASKS, (seed,))
+    # Their queries answer nothing here.
+    shape = EpisodeShape(config.classes, queries=1)
+    tasks = EpisodeSampler(images, shape, what="calibration images").sample(CALIBRATION_TASKS, (seed,))
     adapted = [learner.adapt(support, tasks.support_labels)[0] for support in tasks.support]
     return learner.network, _calibration(images, count), adapted
 
