@@ -56,8 +56,8 @@ class AkmNetworkConfig:
 
     def __post_init__(self) -> None:
         where = "AKM network"
-        for name, (kind, mend) in _KINDS.items():
-            if not isinstance(value := getattr(self, name), kind):
+        for name, (expected, mend) in _KINDS.items():
+            if not isinstance(value := getattr(self, name), expected):
                 raise ShapeError(f"{name} {value!r}", where, mend)
         if len(self.channels) < 2 or not all(isinstance(n, int) and n >= 1 for n in self.channels):
             raise ShapeError(f"channels {self.channels}", where, "give two or more, each at least 1")
