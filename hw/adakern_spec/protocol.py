@@ -183,8 +183,6 @@ class ErrorCode(enum.IntEnum):
     """The engine did not take the data or give the result in time; it was reset."""
 
 
-SYNC_FIELDS: tuple[Field, ...] = ()
-
 IDENTITY_FIELDS = (
     Field("digest", 16, raw=True),
     Field("gateware_version", 4),

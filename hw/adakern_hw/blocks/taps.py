@@ -84,10 +84,11 @@ class KernelStore(wiring.Component):
     Parameters
     ----------
     radius : int
-    records : int
-        One for each channel, or one for all.
+    channels : int
     lanes : int
         Channels read at a time.
+    per_channel : bool
+        Whether each channel has a record, or one serves all.
 
     Members
     -------
