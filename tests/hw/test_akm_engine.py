@@ -180,6 +180,42 @@ def test_reset_in_the_middle_of_a_map_then_a_right_answer(restarts):
     assert idle == [1, 0] * 4
 
 
+def test_a_result_that_waits_is_gone_with_a_restart():
+    """Not on offer while the restart passes through the blocks, either: a new job's would be expected."""
+    shape, folds = ROW, layer_folds_for_interval(ROW, 3)
+    rng = np.random.default_rng(2)
+    parameters = AkmParameters.random(shape, rng)
+    (values,) = maps_of(shape, [shape.min_length], rng)
+    dut = AkmEngine(shape, folds)
+    bench = Bench(dut)
+    offered, answers = [], []
+
+    async def drive(ctx):
+        await bench.send(ctx, dut.parameters, parameters.to_block())
+        await ctx.tick().repeat(SETTLED)
+        await bench.send(ctx, dut.jobs, [shape.min_length])
+        await bench.send(ctx, dut.pixels, pixels(values))
+        await ctx.tick().until(dut.results.valid)
+        ctx.set(dut.restart, 1)
+        await ctx.tick()
+        ctx.set(dut.restart, 0)
+        ctx.set(dut.jobs.payload, shape.min_length)
+        ctx.set(dut.jobs.valid, 1)
+        while not ctx.get(dut.jobs.ready):
+            offered.append(ctx.get(dut.results.valid))
+            await ctx.tick()
+        offered.append(ctx.get(dut.results.valid))
+        await bench.send(ctx, dut.jobs, [shape.min_length])
+        await bench.send(ctx, dut.pixels, pixels(values))
+        await bench.receive(ctx, dut.results, 1, into=answers)
+
+    bench.add(drive)
+    bench.run()
+    assert len(offered) > 5
+    assert not any(offered)
+    assert [a["logits"] for a in answers] == AkmReference(parameters).run([values]).logits.tolist()
+
+
 def test_an_engine_wants_one_fold_and_one_kind_of_multiplier_per_layer():
     shape, folds = SWEEP[0]
     with pytest.raises(ShapeError, match="1 folds; give one for each of 3 layers"):

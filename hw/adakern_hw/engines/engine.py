@@ -55,7 +55,8 @@ class Engine(wiring.Component):
         A pixel was due in the middle of a map in the cycle before, and not there.
     restart : In(1)
         Passes through the blocks as the pixels do, a register at each, so that it has no far way to go
-        and sweeps before it what is under way. Until it has passed no job is accepted.
+        and sweeps before it what is under way. From the cycle after it until it has passed no job is accepted
+        and no result offered.
     """
 
     def __init__(self, pixels: data.ArrayLayout, result: data.StructLayout, flights: int) -> None:
@@ -118,7 +119,8 @@ class Engine(wiring.Component):
         for entrance, exit_ in path:
             wiring.connect(m, flow, entrance)
             flow = exit_
-        state = [*self._results(m, sequencer, flow, answers, meter, queue), *self._admit(m, sequencer)]
+        result = self._results(m, sequencer, flow, answers, meter, queue, sweeping)
+        state = [*result, *self._admit(m, sequencer)]
         with m.If(wave[-1]):
             m.d.sync += [register.eq(0) for register in state]
 
@@ -130,10 +132,12 @@ class Engine(wiring.Component):
         answers: Callable[[Value], Mapping[str, Value]],
         meter: Meter,
         queue: Queue | None,
+        sweeping: Signal,
     ) -> tuple[Signal, ...]:
         """Collect the answer, measure the map, queue the result.
 
-        Without a queue the result stays in its registers: no other map begins before it is taken.
+        Without a queue the result stays in its registers: no other map begins before it is taken. While a
+        restart is ``sweeping`` none is offered: it would be taken for that of the next map.
         Returns the registers that hold state: a restart clears them.
         """
         result = Signal(self.result)
@@ -157,10 +161,15 @@ class Engine(wiring.Component):
         ]
         waiting = Signal()
         if queue is not None:
-            m.d.comb += [queue.input.payload.eq(result), queue.input.valid.eq(finished[-1])]
-            wiring.connect(m, queue.output, wiring.flipped(self.results))
+            m.d.comb += [
+                queue.input.payload.eq(result),
+                queue.input.valid.eq(finished[-1]),
+                queue.output.ready.eq(self.results.ready),
+                self.results.payload.eq(queue.output.payload),
+                self.results.valid.eq(queue.output.valid & ~sweeping),
+            ]
         else:
-            m.d.comb += [self.results.payload.eq(result), self.results.valid.eq(waiting)]
+            m.d.comb += [self.results.payload.eq(result), self.results.valid.eq(waiting & ~sweeping)]
             m.d.sync += waiting.eq(finished[-1] | (waiting & ~self.results.ready))
         # What the meter counts reaches it three cycles late each: it is near none of it.
         m.d.sync += [
