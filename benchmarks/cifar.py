@@ -29,6 +29,7 @@ from adakern.data.image_sets import read_cifar10
 from adakern.data.images import PIXEL_SCALE, ImageSet, ImageShape, read_images
 from adakern.models import AkmNetwork, AkmNetworkConfig
 from adakern.training.episodes import shifted
+from adakern_spec.errors import InputError
 
 CHANNELS = (3, 16, 32, 64, 96)
 BATCH = 100
@@ -55,7 +56,10 @@ VARIANTS = (
 
 
 def read(path: Path, side: int, images: int | None) -> tuple[ImageSet, ImageSet]:
-    """Training and test set; the first ``images`` of training, all if None."""
+    """Training and test set; the first ``images`` of an archive's training part, all if None.
+
+    Raises InputError where the classes differ or less than a batch is there to train on.
+    """
     if path.is_file():
         sets = read_cifar10(path, "train", images), read_cifar10(path, "test")
     else:
@@ -66,7 +70,13 @@ def read(path: Path, side: int, images: int | None) -> tuple[ImageSet, ImageSet]
         )
     for line in (message for one in sets for message in one.messages()):
         print(line)
-    return sets
+    training, test = sets
+    if training.classes != test.classes:
+        only = sorted(set(training.classes) ^ set(test.classes))
+        raise InputError(f"classes in one of train and test alone: {', '.join(only)}", str(path), "give both")
+    if len(training.images) < BATCH:
+        raise InputError(f"{len(training.images)} training images", str(path), f"give {BATCH} or more")
+    return training, test
 
 
 def network(modulated: bool, classes: int, side: int, seed: int) -> AkmNetwork:
