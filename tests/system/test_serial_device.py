@@ -14,18 +14,22 @@ import numpy as np
 import pytest
 import serial
 
+from adakern.akm_parameters import AkmParameters, kernels_of
 from adakern.device.emulator import EmulatorDevice
 from adakern.device.link import DeviceSilent
-from adakern.device.packet_device import BatchInterrupted
+from adakern.device.packet_device import ADDRESS, BatchInterrupted
 from adakern.device.serial import SerialTransport, open_serial
 from adakern.device.verilator import open_pty
 from adakern.parameters import SpnParameters
 from adakern_sim.model import LineFaults, UartModel
 from adakern_sim.serial_port import SerialPort
 from adakern_sim.tops import uart_model
+from adakern_spec import networks
+from adakern_spec.akm import AkmLayer, AkmShape, Downsample
 from adakern_spec.digest import spec_digest
 from adakern_spec.errors import DeviceError
 from adakern_spec.network import SpnShape, folds_for_budget
+from adakern_spec.protocol import Request
 
 pytestmark = pytest.mark.xdist_group("serial model")
 
@@ -124,6 +128,42 @@ def test_another_shape_is_refused_with_both_digests(port: SerialPort) -> None:
     assert spec_digest(other).hex() in str(refusal.value)
     # The port is free again.
     serial.Serial(port.path, exclusive=True).close()
+
+
+@pytest.mark.slow
+def test_adaptation_over_the_port_lies_between_two_maps_and_outlives_the_host() -> None:
+    """A kernel modulation network; the adaptation of a host that is cut off half way counts for nothing."""
+    shape = AkmShape(1, 6, (AkmLayer(4, downsample=Downsample.MAX2),), 3, radius=2, max_length=12)
+    folds = networks.folds_for_budget(shape, 16)
+    rng = np.random.default_rng(3)
+    old = AkmParameters.random(shape, rng).with_kernels(kernels_of(shape, [0.9], [2.0]))
+    r, s = [[0.1, 0.4, 0.7, 0.99]], [[-1.0, 0.0, 1.0, 2.0]]
+    new = old.with_kernels(kernels_of(shape, r, s))
+    maps = [rng.integers(0, 256, (1, 6, length), np.uint8) for length in (2, 12, 5, 12, 9, 7)]
+    answers = {}
+    for parameters in (old, new):
+        emulator = EmulatorDevice(shape, folds)
+        emulator.load(parameters)
+        answers[parameters.crc] = list(emulator.stream(maps))
+
+    with SerialPort(uart_model(shape, folds, CLOCK_HZ, BAUD)) as port:
+        with open_serial(port.path, BAUD, shape) as device:
+            device.load(old)
+
+            def source() -> Iterator[np.ndarray]:
+                yield from maps[:3]
+                device.adapt(r, s)
+                yield from maps[3:]
+
+            assert list(device.stream(source())) == answers[old.crc][:3] + answers[new.crc][3:]
+            block = old.to_block()
+            device.link.request(Request.PARAMETER_WRITE, ADDRESS.pack(len(block) - 20) + block[-20:])
+        with open_serial(port.path, BAUD, shape) as device:
+            assert device.identity()["parameter_crc"] == new.crc
+            device.load(new)
+            assert list(device.stream(maps)) == answers[new.crc]
+            device.adapt([0.9], [2.0])
+            assert list(device.stream(maps)) == answers[old.crc]
 
 
 @pytest.mark.slow
