@@ -158,7 +158,13 @@ def multipliers(shape: AkmShape, folds: Sequence[LayerFold]) -> int:
     return sum(fold.multipliers(shape.radius) for fold in folds)
 
 
+def smoother_products(shape: AkmShape, length: int) -> int:
+    """Products of all smoothers per map: radius + 1 per direction, pixel and channel."""
+    sizes = zip(shape.stages, shape.heights, shape.lengths(length), strict=False)
+    return sum(2 * (shape.radius + 1) * stage.out_channels * rows * columns for stage, rows, columns in sizes)
+
+
 def utilisation(shape: AkmShape, folds: Sequence[LayerFold], length: int) -> float:
-    """Useful products of the convs per multiplier of theirs and cycle, back to back."""
-    products = shape.macs(length) - shape.classes * shape.features
-    return products / (sum(fold.conv.multipliers for fold in folds) * interval(shape, folds, length))
+    """Useful products of convs and smoothers per multiplier and cycle, back to back."""
+    products = shape.macs(length) - shape.classes * shape.features + smoother_products(shape, length)
+    return products / (multipliers(shape, folds) * interval(shape, folds, length))

@@ -7,12 +7,14 @@ from html.parser import HTMLParser
 import pytest
 from build_facts import made_up_facts
 
-from adakern.report.build_facts import facts_text
+from adakern.report.build_facts import facts_text, stage_facts
 from adakern.report.build_page import build_page
 from adakern.report.module_tree import module_tree, rows
 from adakern.report.page_path import module_shares, path_steps, pin_words
 from adakern.report.subsystems import by_subsystem, short, subsystem
 from adakern_hw.floorplan import DIES
+from adakern_spec.akm import AkmLayer, AkmShape, Downsample, LayerFold
+from adakern_spec.network import Fold
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 LARGEST = 2_000_000
@@ -355,6 +357,25 @@ def test_page_of_the_largest_part_stays_small(tiles):
 )
 def test_subsystems(module, label):
     assert subsystem(module).label == label
+
+
+def test_layers_of_kernel_modulation_show_conv_and_smoother():
+    layers = (AkmLayer(8, downsample=Downsample.STRIDE2), AkmLayer(4))
+    shape = AkmShape(1, 9, layers, classes=3, radius=2)
+    folds = tuple(LayerFold(conv, lanes) for conv, lanes in ((Fold(2, 1), 1), (Fold(4, 8), 2)))
+    facts = made_up_facts()
+    facts["network"] |= {
+        "stages": stage_facts(shape, folds, 11),
+        "macs_per_map": shape.macs(11),
+        "multipliers": 2 + 6 + 32 + 12,
+    }
+    table = parse(facts).find("network").all("table")[0]
+    head, first, second, together = (cells(row) for row in table.all("tr"))
+    assert head[3:5] == ["multipliers of the conv", "of the smoother"]
+    assert first == ["0", "1 → 8", "9 × 11", "2", "6", "stride2", "72", "36"]
+    assert second == ["1", "8 → 4", "5 × 6", "32", "12", "none", "288", "9"]
+    assert together[3:5] == ["34", "18"]
+    assert together[6] == f"{99 * 72 + 30 * 288 + 4 * 3:,} per map"
 
 
 def test_subsystems_add_up_with_the_stages_first():

@@ -47,6 +47,21 @@ def test_no_map_takes_fewer_cycles_than_its_products(interval: int) -> None:
         assert shorter <= networks.latency(SHAPE, folds, length)
 
 
+def test_utilisation_counts_what_convs_and_smoothers_multiply() -> None:
+    shape = AkmShape(2, 4, (AkmLayer(3, downsample=Downsample.STRIDE2), AkmLayer(2)), classes=2, radius=1)
+    length = 6
+    folds = layer_folds_for_interval(shape, 18)
+    products = 0
+    for inputs, outputs, step in ((2, 3, 1), (3, 2, 2)):
+        for _ in itertools.product(range(0, shape.height, step), range(0, length, step), range(outputs)):
+            # A 3×3 conv; in each direction the pixel itself and a pair of neighbours.
+            products += 9 * inputs + 2 * 2
+    useful = products / networks.interval(shape, folds, length)
+    assert networks.utilisation(shape, folds, length) == pytest.approx(
+        useful / networks.multipliers(shape, folds)
+    )
+
+
 def test_as_many_maps_may_be_under_way_as_overlap_at_any_length() -> None:
     folds = layer_folds_for_interval(SHAPE, 9)
     for length in range(SHAPE.min_length, 40):

@@ -75,7 +75,8 @@ def _network(order: Order, reached_hz: float) -> Facts:
         "weight_bits": shape.weight_bits,
         "length": length,
         "folds": [list(_numbers(fold)) for fold in folds],
-        "stages": _stages(shape, folds),
+        "stages": stage_facts(shape, folds, length),
+        "macs_per_map": shape.macs(length),
         "multipliers": networks.multipliers(shape, folds),
         "cycles_per_pixel": networks.pace(shape, folds),
         "utilisation": networks.utilisation(shape, folds, length, link),
@@ -94,11 +95,12 @@ def _numbers(fold: Fold | LayerFold) -> tuple[int, ...]:
     return (*_numbers(fold.conv), fold.lanes) if isinstance(fold, LayerFold) else (fold.pe, fold.simd)
 
 
-def _stages(shape: Shape, folds: tuple[Any, ...]) -> list[Facts]:
-    """What each conv stage, or layer with its smoother, takes."""
+def stage_facts(shape: Shape, folds: tuple[Any, ...], length: int) -> list[Facts]:
+    """What each conv stage, or layer with its smoother, takes; per pixel of the map that it gets."""
     if isinstance(shape, AkmShape):
-        multipliers = [fold.multipliers(shape.radius) for fold in folds]
+        more = _layers(shape, folds, length)
         needed = [fold.interval(stage) for stage, fold in zip(shape.stages, folds, strict=True)]
+        multipliers = [fold.multipliers(shape.radius) for fold in folds]
     else:
         shared = in_turns(shape, folds)
         served = folds * len(shape.stages) if shared else folds
@@ -107,6 +109,7 @@ def _stages(shape: Shape, folds: tuple[Any, ...]) -> list[Facts]:
             cycles.turn(stage, fold) if shared else fold.interval(stage)
             for stage, fold in zip(shape.stages, served, strict=True)
         ]
+        more = [{}] * len(shape.stages)
     return [
         {
             "in_channels": stage.in_channels,
@@ -114,8 +117,24 @@ def _stages(shape: Shape, folds: tuple[Any, ...]) -> list[Facts]:
             "multipliers": count,
             "macs_per_pixel": stage.macs,
             "cycles_per_pixel": pace,
+            **facts,
         }
-        for stage, count, pace in zip(shape.stages, multipliers, needed, strict=True)
+        for stage, count, pace, facts in zip(shape.stages, multipliers, needed, more, strict=True)
+    ]
+
+
+def _layers(shape: AkmShape, folds: tuple[LayerFold, ...], length: int) -> list[Facts]:
+    """What a layer has beside its conv stage, and the map that it gets."""
+    sizes = zip(shape.heights, shape.lengths(length), strict=True)
+    return [
+        {
+            "map": [rows, columns],
+            "conv_multipliers": fold.conv.multipliers,
+            "smoother_multipliers": fold.multipliers(shape.radius) - fold.conv.multipliers,
+            "lanes": fold.lanes,
+            "downsample": layer.downsample.value,
+        }
+        for layer, fold, (rows, columns) in zip(shape.layers, folds, sizes, strict=False)
     ]
 
 
