@@ -1,11 +1,11 @@
 """Omniglot in integers: the learners of benchmarks/omniglot.py, quantised, on the same test episodes.
 
-    python benchmarks/omniglot_integers.py --data FILE.npz [--work DIR] [--episodes 200] [--out FILE.json]
+    python benchmarks/omniglot_integers.py --data FILE.npz [--work DIR] [--episodes 200] [--anew 50]
 
 Adaptation itself runs on the host in float, as with a deployed device; the result is rounded and the
 queries run in exact integers. Where r, s or the classifier alone adapt, one artifact serves all episodes and
-each sends its update; where every parameter adapts, each episode's network is quantised anew. Formats
-come from training images, and for an update from networks adapted to training episodes.
+each sends its update; where every parameter adapts, the networks of the first ``--anew`` are each quantised
+anew. Formats come from training images, and for an update from networks adapted to training episodes.
 
 Further rows: the first ``--gateware`` episodes of seed 0's variants that send updates, on the Verilated
 gateware as well, whose answers must be the integers, every bit. Rows that the file has are not made again.
@@ -141,15 +141,18 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, default=Path("benchmarks/results/omniglot.json"))
     parser.add_argument("--work", type=Path, default=Path("build/omniglot"), help="that of omniglot.py")
     parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--anew", type=int, default=50, help="episodes where each network is quantised anew")
     parser.add_argument("--gateware", type=int, default=5, help="episodes on the Verilated gateware")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/omniglot_integers.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = split(arguments.data)
     settings = {
-        "command": f"python benchmarks/omniglot_integers.py --data FILE.npz --episodes {arguments.episodes}",
+        "command": "python benchmarks/omniglot_integers.py --data FILE.npz "
+        f"--episodes {arguments.episodes} --anew {arguments.anew}",
         "multipliers": MULTIPLIERS,
         "episodes": arguments.episodes,
+        "anew": arguments.anew,
     }
 
     trained = [row for row in json.loads(arguments.trained.read_text())["rows"] if row["scope"] != "head"]
@@ -157,10 +160,13 @@ def main() -> None:
     trained.sort(key=lambda row: row["scope"] == "all")
 
     def wanted() -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
-        for gateware, episodes in ((True, arguments.gateware), (False, arguments.episodes)):
+        for gateware in (True, False):
             for row in trained:
-                if gateware and (row["scope"] == "all" or row["seed"] != 0):
+                anew = row["scope"] == "all"
+                if gateware and (anew or row["seed"] != 0):
                     continue
+                there = arguments.anew if anew else arguments.episodes
+                episodes = arguments.gateware if gateware else there
                 learner = MetaLearner.load(arguments.work / row["learner"] / "learner.safetensors")
                 key = {name: row[name] for name in ("variant", "seed", "shots")}
                 key |= {"episodes": episodes, "gateware": gateware}

@@ -80,11 +80,12 @@ def omniglot_integers(result: Result) -> str:
     head = ["variant", "shots", "seeds", "float", "integers", "difference, points", "gateware equal"]
     text = [
         "## Omniglot in integers\n",
-        f"The learners of the table above on {result['episodes']} test episodes: adapted in float "
+        f"The learners of the table above on {result['episodes']} test episodes a seed: adapted in float "
         "on the host, rounded, queries answered in exact integers (8 bit). Where r, s or the classifier "
         "adapt, one artifact serves all episodes and each is an update of it; where every parameter adapts, "
-        "each episode's network is quantised anew. The gateware is the Verilated device, updated between the "
-        "episodes: of its answers so many equal the integers', every bit.\n",
+        f"each episode's network is quantised anew, in {result['anew']} of them. The gateware is the "
+        "Verilated device, updated between the episodes: of its answers so many equal the integers', "
+        "every bit.\n",
         table(head, rows),
     ]
     return "\n".join(text)
