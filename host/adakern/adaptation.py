@@ -11,7 +11,7 @@ from adakern_spec.numbers import MEAN, MEAN_EXTRA_BITS, Format
 
 from .akm_parameters import CLASS_WEIGHT, AkmParameters, kernels_of
 from .artifact import Artifact
-from .kernel_update import KernelUpdate
+from .kernel_update import KernelUpdate, digest_of_rest
 from .kernels import Border
 
 _CANDIDATES = 4
@@ -19,24 +19,29 @@ _CANDIDATES = 4
 
 
 def adapt(
-    artifact: Artifact[AkmParameters], update: KernelUpdate, clip_sigma: bool = False
+    artifact: Artifact[AkmParameters],
+    update: KernelUpdate,
+    clip_sigma: bool = False,
+    where: str = "adaptation",
 ) -> Artifact[AkmParameters]:
     """The artifact with the r and s of ``update``, and with its classifier if it has one.
 
-    Everything else stays, so that `Device.update` sends no more than that. Needs no torch. Raises
-    InputError, naming layer and channel, for a sigma above the built radius (unless ``clip_sigma`` makes it
-    the largest that fits) and for an update of another network.
+    Everything else stays, so that `Device.update` sends no more than that. Needs no torch. ``where`` names
+    the update in messages. Raises InputError, naming layer and channel, for a sigma above the built radius
+    (unless ``clip_sigma`` makes it the largest that fits) and for an update of another network, if it says
+    of which.
     """
     parameters, shape = artifact.parameters, artifact.shape
     if artifact.network is None or not artifact.network["modulated"]:
         raise InputError("a network without r and s", "adaptation", "quantise an AKM network")
+    _check_origin(artifact, update, where)
     border = Border(artifact.network["border"])
     parameters = parameters.with_kernels(kernels_of(shape, update.r, update.s, border, clip_sigma))
     fractions = artifact.fractions
     floats = dict(artifact.float_parameters)
     if update.classes and len(update.classes) != shape.classes:
         raise InputError(
-            f"names of {len(update.classes)} classes", "adaptation", f"adapt to {shape.classes} classes"
+            f"names of {len(update.classes)} classes", where, f"adapt to {shape.classes} classes"
         )
     for name, values in (("r", update.r), ("s", update.s)):
         for layer, value in enumerate(values):
@@ -47,7 +52,7 @@ def adapt(
         if weights.shape != (shape.classes, shape.features) or biases.shape != (shape.classes,):
             raise InputError(
                 f"classifier of {weights.shape[0]} classes on {weights.shape[-1]} channels",
-                "adaptation",
+                where,
                 f"adapt to {shape.classes} classes, the network has {shape.features} channels",
             )
         class_weights, class_biases, logit = round_classifier(weights, biases, fractions[-2])
@@ -55,6 +60,25 @@ def adapt(
         fractions = (*fractions[:-1], logit)
         floats |= {"classifier.weight": weights, "classifier.bias": biases}
     return replace(artifact, parameters=parameters, fractions=fractions, float_parameters=floats)
+
+
+def _check_origin(artifact: Artifact[AkmParameters], update: KernelUpdate, where: str) -> None:
+    """InputError for an update of another network: other layers or channels, or other weights."""
+    mend = "adapt the learner that this model was quantised from"
+    shape = artifact.shape
+    wanted = [shape.records(layer) for layer in range(len(shape.layers))]
+    found = [values.size for values in update.r]
+    if len(found) != len(wanted) or any(
+        n not in (1, records) for n, records in zip(found, wanted, strict=True)
+    ):
+        sizes = ", ".join(map(str, found)), ", ".join(map(str, wanted))
+        raise InputError(
+            f"made for another network: its layers have {sizes[0]} values of r, this one's {sizes[1]}",
+            where,
+            mend,
+        )
+    if update.network and update.network != digest_of_rest(artifact.float_parameters, update.carries_head):
+        raise InputError("made for another network, with other weights than this one", where, mend)
 
 
 def round_classifier(weights: Any, biases: Any, fraction: int) -> tuple[np.ndarray, np.ndarray, int]:

@@ -1,7 +1,9 @@
 """What a device adapts with: a network's r and s, and its classifier where that was adapted too. No torch."""
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +19,30 @@ FORMAT = "adakern-kernel-update"
 VERSION = "1"
 
 
+def digest_of_rest(parameters: Mapping[str, np.ndarray], with_head: bool) -> str:
+    """SHA-256 over what an update of an AKM network leaves as it is: conv weights and biases, and the
+    classifier's unless the update carries it (``with_head``).
+
+    ``parameters``: the network's, as in its state_dict; their float32 bytes count.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(parameters):
+        if name.endswith((".r", ".s")) or (with_head and name.startswith("classifier.")):
+            continue
+        values = np.asarray(parameters[name], np.float32)
+        digest.update(f"{name} {values.shape} ".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class KernelUpdate:
     """r and s of every layer, float32, [channels] or a single number each; layer by layer.
 
     ``class_weights`` [classes, features] and ``class_biases`` [classes] replace the classifier's, or are
-    None where it stays. ``classes`` name its outputs. Raises AdakernError where a value is not finite
-    or the layers of r and s do not match.
+    None where it stays. ``classes`` name its outputs. ``network`` is the `digest_of_rest` of the network that
+    it adapts, empty where that is not known. Raises AdakernError where a value is not finite or the layers
+    of r and s do not match.
     """
 
     r: tuple[np.ndarray, ...]
@@ -31,6 +50,12 @@ class KernelUpdate:
     class_weights: np.ndarray | None = None
     class_biases: np.ndarray | None = None
     classes: tuple[str, ...] = ()
+    network: str = ""
+
+    @property
+    def carries_head(self) -> bool:
+        """Whether it replaces the classifier."""
+        return self.class_weights is not None
 
     def __post_init__(self) -> None:
         where = "kernel update"
@@ -55,6 +80,7 @@ class KernelUpdate:
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically."""
         metadata = {"format": FORMAT, "version": VERSION, "classes": json.dumps(self.classes)}
+        metadata |= {"network": self.network} if self.network else {}
         content = to_safetensors(self._tensors(), metadata)
         write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
@@ -70,6 +96,7 @@ class KernelUpdate:
                 class_weights=tensors.get("class_weights"),
                 class_biases=tensors.get("class_biases"),
             )
-            return dataclasses.replace(found, classes=tuple(json.loads(metadata["classes"])))
+            classes = tuple(json.loads(metadata["classes"]))
+            return dataclasses.replace(found, classes=classes, network=metadata.get("network", ""))
         except (KeyError, TypeError, ValueError, AdakernError) as error:
             raise ArtifactError(f"inconsistent contents ({error})", str(path), "adapt again") from None

@@ -9,6 +9,7 @@ import torch
 
 from adakern.adaptation import adapt, round_classifier
 from adakern.artifact import quantise_maps
+from adakern.cli.meta import kernel_update
 from adakern.kernel_update import KernelUpdate
 from adakern.kernels import largest_sigma
 from adakern.models import AkmNetwork, AkmNetworkConfig
@@ -102,8 +103,27 @@ def test_what_does_not_fit_is_refused(network, artifact):
         adapt(artifact, KernelUpdate(update.r, update.s, update.class_weights[:4], update.class_biases[:4]))
     with pytest.raises(InputError, match="names of 4 classes; adapt to 5 classes"):
         adapt(artifact, KernelUpdate(update.r, update.s, classes=tuple("abcd")))
-    with pytest.raises(InputError, match="r of 2 layers; give 3"):
+    with pytest.raises(
+        InputError, match=r"another network: its layers have 6, 8 values of r, .* 6, 8, 8; adapt"
+    ):
         adapt(artifact, KernelUpdate(update.r[:2], update.s[:2]))
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_an_update_belongs_to_the_weights_that_it_was_made_for(network, artifact, head, tmp_path):
+    other, _ = changed(network, head)
+    path = tmp_path / "update.safetensors"
+    kernel_update(other, head, tuple("abcde")).save(path)
+    assert adapt(artifact, KernelUpdate.load(path)).parameters != artifact.parameters
+    # A classifier counts where it is not sent.
+    strangers = ["convs.1.weight", "convs.2.bias", *([] if head else ["classifier.bias"])]
+    for name in strangers:
+        stranger = copy.deepcopy(other)
+        with torch.no_grad():
+            stranger.get_parameter(name).view(-1)[1] += 1e-3
+        kernel_update(stranger, head, tuple("abcde")).save(path)
+        with pytest.raises(InputError, match=f"^{path}: made for another network, .*; adapt the learner"):
+            adapt(artifact, KernelUpdate.load(path), where=str(path))
 
 
 def test_a_network_without_kernels_does_not_adapt():

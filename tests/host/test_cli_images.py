@@ -240,7 +240,9 @@ def test_bad_adaptations_are_refused_in_one_line(cli, model, pictures, tmp_path)
     )
     assert len(rows_of(clipped)) == 24
     other = saved(tmp_path / "other", r=(np.full(4, 0.5), np.full(5, 0.5)), s=(np.zeros(4), np.zeros(5)))
-    assert "layer 1: r of shape (5,); give 1 or 6 values" in refused(other)
+    assert "other: made for another network: its layers have 4, 5 values of r, this one's 4, 6" in refused(
+        other
+    )
     assert "give what adakern adapt wrote" in refused(tmp_path / "absent")
     (tmp_path / "text").write_text("r = 3")
     assert "give what adakern adapt wrote" in refused(tmp_path / "text")

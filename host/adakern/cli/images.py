@@ -84,7 +84,7 @@ def predict_images(
     from ..kernel_update import KernelUpdate
 
     update = None if adaptation is None else KernelUpdate.load(adaptation)
-    model = loaded if update is None else adapt(loaded, update, clip_sigma)
+    model = loaded if update is None else adapt(loaded, update, clip_sigma, str(adaptation))
     names = () if update is None else update.classes
     if not model.parameters.class_weights.any():
         say("warning: the classifier is zero until a task adapts it, all classes are equal; give --adapt")

@@ -215,7 +215,7 @@ def adapt(
 
 def kernel_update(network: "AkmNetwork", with_head: bool, classes: tuple[str, ...]) -> "KernelUpdate":
     """r and s of an adapted network, with its classifier where that was adapted."""
-    from ..kernel_update import KernelUpdate
+    from ..kernel_update import KernelUpdate, digest_of_rest
 
     values = {name: value.numpy() for name, value in network.state_dict().items()}
     layers = range(len(network.convs))
@@ -225,6 +225,7 @@ def kernel_update(network: "AkmNetwork", with_head: bool, classes: tuple[str, ..
         class_weights=values["classifier.weight"] if with_head else None,
         class_biases=values["classifier.bias"] if with_head else None,
         classes=classes,
+        network=digest_of_rest(values, with_head),
     )
 
 
