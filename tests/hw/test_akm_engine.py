@@ -20,6 +20,9 @@ from adakern_spec.network import Fold
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
 
+SWEPT = 40
+"""Cycles in which a restart has passed through every block."""
+
 
 def maps_of(shape, lengths, rng):
     fmt = shape.stages[0].input_format
@@ -168,7 +171,14 @@ def test_reset_in_the_middle_of_a_map_then_a_right_answer(restarts):
             await ctx.tick()
             ctx.set(reset, 0)
             await predict(ctx)
-        await bench.send(ctx, dut.parameters, other.to_block())
+        block = other.to_block()
+        for cut in (1, len(block) // 2, len(block) - 1):
+            await bench.send(ctx, dut.parameters, block[:cut])
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            await ctx.tick().repeat(SWEPT)
+        await bench.send(ctx, dut.parameters, block)
         await ctx.tick().repeat(SETTLED)
         await predict(ctx)
 
