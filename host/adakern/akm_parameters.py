@@ -19,7 +19,7 @@ from adakern_spec.errors import InputError, ShapeError
 from adakern_spec.numbers import BIAS, MEAN, Format
 
 from .kernels import ONE, Border, Kernels, gates_of, largest_sigma, sigmas_of
-from .parameter_block import Arrays, BlockReader, Parameters, check_array, pack
+from .parameter_block import Arrays, BlockReader, Parameters, check_array, check_bounds, pack
 from .random_stages import random_stages
 
 CLASS_WEIGHT = Format(8, signed=True)
@@ -71,15 +71,8 @@ class AkmParameters(Parameters):
                 )
         check_array(self.class_weights, (shape.classes, shape.features), CLASS_WEIGHT, "class weights")
         check_array(self.class_biases, (shape.classes,), BIAS, "class biases")
-        low, high = (self.class_biases + sums for sums in _class_sums(self.class_weights))
-        outside = (low < LOGIT.min) | (high > LOGIT.max)
-        if outside.any():
-            index = int(np.argmax(outside))
-            raise ShapeError(
-                f"logit from {low[index]} to {high[index]} needs more than {LOGIT.bits} bit",
-                f"class {index}",
-                "use a smaller bias or smaller weights",
-            )
+        low, high = _class_sums(self.class_weights)
+        check_bounds((self.class_biases + low, self.class_biases + high), LOGIT, "logit", "class")
 
     def kernels(self, layer: int) -> Kernels:
         """Kernel records of a layer."""

@@ -180,12 +180,20 @@ def accumulator_bounds(
 
 
 def _check_accumulator(stage: ConvShape, weights: np.ndarray, bias: np.ndarray, where: str) -> None:
-    low, high = accumulator_bounds(stage, weights, bias)
-    outside = (low < ACCUMULATOR.min) | (high > ACCUMULATOR.max)
+    check_bounds(accumulator_bounds(stage, weights, bias), ACCUMULATOR, "accumulator", f"{where}, channel")
+
+
+def check_bounds(bounds: tuple[np.ndarray, np.ndarray], fmt: Format, what: str, where: str) -> None:
+    """ShapeError, with the number behind ``where``, for the first sum that ``fmt`` does not hold.
+
+    ``bounds``: smallest and largest value of each.
+    """
+    low, high = bounds
+    outside = (low < fmt.min) | (high > fmt.max)
     if outside.any():
-        channel = int(np.argmax(outside))
+        index = int(np.argmax(outside))
         raise ShapeError(
-            f"accumulator from {low[channel]} to {high[channel]} needs more than {ACCUMULATOR.bits} bit",
-            f"{where}, channel {channel}",
+            f"{what} from {low[index]} to {high[index]} needs more than {fmt.bits} bit",
+            f"{where} {index}",
             "use a smaller bias or smaller weights",
         )
