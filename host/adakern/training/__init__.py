@@ -1,6 +1,7 @@
 """Training of encoders: settings, losses and metrics, checkpoints, learning curve."""
 
-from .joint import TrainingResult, TrainingStopped, evaluate, train
+from .checkpoint import TrainingStopped
+from .joint import TrainingResult, evaluate, train
 from .objectives import mcrmse, metrics, roc_auc, task_loss
 from .settings import TrainingSettings
 

@@ -12,16 +12,23 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from adakern.files import write_atomically
-from adakern_spec.errors import ArtifactError
+from adakern_spec.errors import AdakernError, ArtifactError, InputError
 
 FORMAT = "adakern-checkpoint"
+
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of a run's, in its folder."""
+
+
+class TrainingStopped(AdakernError):
+    """Training that Ctrl-C ended; everything up to the last whole epoch or stretch is in the checkpoint."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State after a whole epoch: ``tensors`` of model and optimiser, and ``run``.
+    """State after a whole epoch or stretch: ``tensors`` of model and optimiser, and ``run``.
 
-    ``run`` is JSON: what the run was started with, epochs done and the curve so far.
+    ``run`` is JSON: what the run was started with and its ``curve`` so far.
     """
 
     tensors: dict[str, Tensor]
@@ -46,6 +53,26 @@ class Checkpoint:
                 _, index, slot = name.split(".")
                 state.setdefault(int(index), {})[slot] = value
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+    @classmethod
+    def resume(
+        cls, out: Path, identity: dict[str, Any], model: nn.Module, optimiser: Optimizer
+    ) -> list[dict[str, Any]]:
+        """Go on where the run in the folder ``out`` was; its curve so far, empty without a checkpoint.
+
+        Raises InputError where that run was started with something else than ``identity`` says.
+        """
+        if not (out / CHECKPOINT).exists():
+            return []
+        found = cls.load(out / CHECKPOINT)
+        for name, value in identity.items():
+            if found.run.get(name) != value:
+                raise InputError(
+                    f"holds a run with other {name}", str(out), "use another folder or remove this one"
+                )
+        found.restore(model, optimiser)
+        curve: list[dict[str, Any]] = found.run["curve"]
+        return curve
 
     def save(self, path: Path) -> None:
         """Write atomically: a run killed while it writes keeps the checkpoint before."""

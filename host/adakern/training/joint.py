@@ -19,22 +19,17 @@ from adakern.models import AdaptiveEncoder, EncoderConfig, ScalePredictionNetwor
 from adakern_spec.errors import AdakernError, InputError
 from adakern_spec.numbers import SCALE
 
-from .checkpoint import Checkpoint
+from .checkpoint import CHECKPOINT, Checkpoint, TrainingStopped
 from .curve import draw_curve, save_curve
 from .objectives import metrics, task_loss
 from .progress import progress_bar, summary
 from .settings import TrainingSettings
 
-CHECKPOINT = "checkpoint.safetensors"
 ENCODER = "encoder.safetensors"
 
 _CENTRING_RECORDS = 256
 _EPOCH_SEEDS = 1_000_003
 """Seeds of two runs' epochs coincide only if the runs' own seeds differ by this many epochs."""
-
-
-class TrainingStopped(AdakernError):
-    """Training that Ctrl-C ended; everything up to the last whole epoch is in the checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,6 @@ class _Run:
         torch.manual_seed(settings.seed)
         self.encoder = AdaptiveEncoder(config)
         self.optimiser = AdamW(_parameter_groups(self.encoder, settings), weight_decay=settings.weight_decay)
-        self.curve: list[dict[str, Any]] = []
         # As JSON gives it back: tuples are lists.
         self.identity = json.loads(
             json.dumps(
@@ -173,19 +167,9 @@ class _Run:
                 }
             )
         )
-        if (out / CHECKPOINT).exists():
-            self._resume(Checkpoint.load(out / CHECKPOINT))
-        else:
+        self.curve = Checkpoint.resume(out, self.identity, self.encoder, self.optimiser)
+        if not self.curve:
             self._centre()
-
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        for name, value in self.identity.items():
-            if checkpoint.run.get(name) != value:
-                raise InputError(
-                    f"holds a run with other {name}", str(self.out), "use another folder or remove this one"
-                )
-        checkpoint.restore(self.encoder, self.optimiser)
-        self.curve = checkpoint.run["curve"]
 
     def _centre(self) -> None:
         """Let the SPN start with scales that differ between maps (ScalePredictionNetwork.centre)."""

@@ -18,6 +18,7 @@ from adakern.models.weights_file import WeightsFile, inconsistent
 from adakern_spec.errors import AdakernError, InputError
 
 from .episodes import Episodes
+from .settings import check_ranges
 
 FORMAT = "adakern-meta-learner"
 
@@ -59,9 +60,7 @@ class InnerLoop:
             raise InputError(f"scope {self.scope!r}", "inner loop", "use " + ", ".join(SCOPES))
         if self.steps < 1:
             raise InputError(f"{self.steps} steps", "inner loop", "use 1 or more")
-        for name in ("rate", "r_rate", "s_rate", "head_rate", "later_head_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} {getattr(self, name)}", "inner loop", "use a positive value")
+        check_ranges(self, "inner loop", ("rate", "r_rate", "s_rate", "head_rate", "later_head_rate"))
 
     @classmethod
     def of(cls, scope: Scope, steps: int = 2, first_order: bool = False) -> "InnerLoop":

@@ -17,14 +17,14 @@ from torch.optim import Adam
 
 from adakern.data.images import ImageSet
 from adakern.files import check_writable
-from adakern_spec.errors import AdakernError, InputError
+from adakern_spec.errors import AdakernError
 
-from .checkpoint import Checkpoint
+from .checkpoint import CHECKPOINT, Checkpoint, TrainingStopped
 from .curve import draw_episode_curve, save_curve
 from .episodes import EpisodeSampler, EpisodeShape
-from .joint import CHECKPOINT, TrainingStopped
 from .maml import MetaLearner
 from .progress import progress_bar, summary
+from .settings import check_ranges
 
 LEARNER = "learner.safetensors"
 
@@ -58,12 +58,8 @@ class MetaSettings:
     shift: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "tasks", "learning_rate", "clip", "every", "validation_episodes"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} {getattr(self, name)}", "meta-training", "use a positive value")
-        for name in ("seed", "rate_factor", "shift"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} {getattr(self, name)}", "meta-training", "use zero or more")
+        positive = ("iterations", "tasks", "learning_rate", "clip", "every", "validation_episodes")
+        check_ranges(self, "meta-training", positive, ("seed", "rate_factor", "shift"))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as json.dumps takes them."""
@@ -152,7 +148,6 @@ class _Run:
         self.validation = (
             EpisodeSampler(validation, shape, what="validation images") if validation is not None else None
         )
-        self.curve: list[dict[str, Any]] = []
         learner.start(shape.ways)  # refuses episodes with another number of classes than a learned classifier
         rates = set(map(id, learner.log_rates.parameters()))
         learned = [parameter for parameter in learner.parameters() if parameter.requires_grad]
@@ -172,22 +167,12 @@ class _Run:
             "images": _digest((images.images, images.labels)),
             "validation": _digest((validation.images, validation.labels)) if validation is not None else "",
         }
-        if (out / CHECKPOINT).exists():
-            self._resume(Checkpoint.load(out / CHECKPOINT))
+        self.curve = Checkpoint.resume(out, self.identity, learner, self.optimiser)
 
     @property
     def done(self) -> int:
         """Iterations so far."""
         return self.curve[-1]["iteration"] if self.curve else 0
-
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        for name, value in self.identity.items():
-            if checkpoint.run.get(name) != value:
-                raise InputError(
-                    f"holds a run with other {name}", str(self.out), "use another folder or remove this one"
-                )
-        checkpoint.restore(self.learner, self.optimiser)
-        self.curve = checkpoint.run["curve"]
 
     def stretch(self) -> dict[str, Any]:
         """Train up to the next entry of the curve, then write checkpoint and curve; returns the entry."""

@@ -1,11 +1,22 @@
 """What a training run is told, beside the encoder's configuration and the data."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from adakern.models.spn import Penalty
 from adakern_spec.errors import InputError
+
+
+def check_ranges(settings: object, where: str, positive: Iterable[str], others: Iterable[str] = ()) -> None:
+    """InputError where a field in ``positive`` is not, one in ``others`` is negative, or either infinite."""
+    for name in positive:
+        if not 0 < getattr(settings, name) < math.inf:
+            raise InputError(f"{name} {getattr(settings, name)}", where, "use a positive value")
+    for name in others:
+        if not 0 <= getattr(settings, name) < math.inf:
+            raise InputError(f"{name} {getattr(settings, name)}", where, "use zero or more")
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,9 @@ class TrainingSettings:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "learning_rate", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} {getattr(self, name)}", "training settings", "use a positive value")
-        for name in ("seed", "spn_rate_factor", "weight_decay", "spn_penalty_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"{name} {getattr(self, name)}", "training settings", "use zero or more")
+        positive = ("epochs", "batch_size", "learning_rate", "clip")
+        others = ("seed", "spn_rate_factor", "weight_decay", "spn_penalty_weight")
+        check_ranges(self, "training settings", positive, others)
         if self.spn_penalty not in ("l1", "l2"):
             raise InputError(f"penalty {self.spn_penalty!r}", "training settings", 'use "l1" or "l2"')
 
