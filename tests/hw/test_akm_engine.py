@@ -100,6 +100,15 @@ def test_maps_of_one_length_follow_at_the_published_interval(shape, folds, more)
     assert gaps == {later - earlier for earlier, later in itertools.pairwise(run.result_times)}
 
 
+def test_the_interval_lasts_when_as_many_maps_are_under_way_as_ever():
+    shape, folds = ROW, layer_folds_for_interval(ROW, 3)
+    length = shape.min_length
+    run = Run(shape, folds, [length] * (cycles.flights(shape, folds) + 2))
+    run.check()
+    gaps = {later - earlier for earlier, later in itertools.pairwise(run.starts)}
+    assert gaps == {cycles.interval(shape, folds, length)}
+
+
 @pytest.mark.parametrize(("shape", "folds"), SWEEP[1::2])
 def test_starvation_and_back_pressure_change_nothing_but_the_stalls(shape, folds):
     # About one pixel in 2.5 times the engine's pace.
