@@ -175,6 +175,8 @@ def test_what_is_not_finite_is_refused(name, error, message):
 def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match=r"images of shape \(2, 3, 14, 12\)"):
         quantise(network(), calibration(images(2, channels=3)))
+    with pytest.raises(InputError, match="hardware for 11 columns; give 12 or more"):
+        quantise(network(), calibration(images(2)), max_length=11)
     with pytest.raises(InputError, match="use ptq"):
         quantise(network(), calibration(images(2)), method="qat")
 

@@ -47,6 +47,10 @@ def quantise_akm(
     wanted = (network.config.channels[0], network.config.height, network.config.length)
     if tuple(images.shape[1:]) != wanted or (calibration.lengths != wanted[2]).any():
         raise InputError(f"images of shape {tuple(images.shape)}", "calibration data", f"give [N, *{wanted}]")
+    if max_length is not None and max_length < wanted[2]:
+        raise InputError(
+            f"hardware for {max_length} columns", "quantise", f"give {wanted[2]} or more, as the images have"
+        )
     signed = calibration.smallest() < 0
     shape = shape_of(network, signed, weight_bits, wanted[2] if max_length is None else max_length)
     networks = [_in_double(one, clip_sigma) for one in (network, *adapted)]
