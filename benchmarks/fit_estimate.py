@@ -1,13 +1,13 @@
 """Learn what a design takes: synthesise a grid of designs, fit the weights of `adakern_hw.prediction`.
 
-    python benchmarks/fit_estimate.py [--family ecp5|ice40] [--fit-only]
+    python benchmarks/fit_estimate.py [--family ecp5|ice40] [--network spn|akm] [--fit-only]
 
-The link is the same in every build and takes most of the time of a small one. So some samples are whole
-builds, and most are engines by themselves, which count with what a whole build of the first design takes
-more than its engine. Samples are kept in benchmarks/results/footprints.json with the digest of their
-gateware, constraints and tools, and taken again only if that has changed. The fit is one of non-negative
-least squares for each family and resource, of relative errors; each sample is also predicted by a fit
-without it.
+The link is the same in every build of a kind of network and takes most of the time of a small one. So some
+samples are whole builds, and most are engines by themselves, which count with what a whole build of the first
+design takes more than its engine. Samples are kept in benchmarks/results/footprints.json with the digest of
+their gateware, constraints and tools, and taken again only if that has changed. The fit is one of
+non-negative least squares for each family, kind of network and resource, of relative errors; each sample is
+also predicted by a fit without it.
 """
 
 import argparse
@@ -17,77 +17,29 @@ import tempfile
 import time
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from amaranth import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from estimate_designs import BOARDS, ENGINES, WHOLE, Design, order_of, read_design, read_folds
 from figures_file import save
 from scipy.optimize import nnls
 
-from adakern_hw.bitstream import Order, measure, write_sources
-from adakern_hw.boards import find_board
+from adakern_hw.bitstream import measure, write_sources
 from adakern_hw.prediction import QUANTITIES, WEIGHTS, quantities
-from adakern_spec.network import Fold, SpnShape
-from adakern_spec.parameters import block_size
+from adakern_spec.networks import block_size
 
 COMMAND = "python benchmarks/fit_estimate.py"
 SAMPLES = Path(__file__).parent / "results" / "footprints.json"
 
-BOARDS = {"ecp5": "ulx3s-85f", "ice40": "icebreaker"}
-"""Board whose part and clock a family's samples are taken with."""
-
-LEARNED = {"luts": QUANTITIES, "registers": QUANTITIES, "block_rams": ("design", "block RAMs")}
-"""Resource: the quantities that it is learned from."""
-
-
-class Design(NamedTuple):
-    """What is synthesised; ``multipliers`` is a budget, ``mhz`` the clock, the board's unless given."""
-
-    channels: tuple[int, ...]
-    height: int
-    multipliers: int
-    kernel: int = 3
-    weight_bits: int = 8
-    input_signed: bool = False
-    mhz: float | None = None
-
-
-ENGINES = {
-    "ecp5": (
-        Design((1, 1), 4, 1),
-        Design((4, 4, 2), 16, 6),
-        Design((3, 5, 2), 31, 20, input_signed=True),
-        Design((8, 8, 2), 16, 36),
-        Design((8, 8, 8, 2), 14, 9),
-        Design((16, 8, 1), 8, 12),
-        Design((2, 4, 4, 2), 12, 10, kernel=5),
-        Design((6, 6, 2), 64, 18, weight_bits=4, input_signed=True),
-        Design((8, 8, 2), 16, 4),
-        Design((8, 8, 8, 2), 16, 36, weight_bits=4),
-        Design((8, 8, 8, 2), 16, 324, weight_bits=4),
-        Design((12, 12, 2), 10, 72),
-    ),
-    "ice40": (
-        Design((1, 1), 4, 1),
-        Design((1, 1), 16, 8),
-        Design((2, 2, 2), 16, 8),
-        Design((4, 4, 2), 16, 2),
-        Design((8, 8, 8, 2), 16, 4),
-        Design((3, 6, 2), 31, 8),
-        Design((8, 8, 2), 10, 8, weight_bits=4),
-        Design((16, 16, 1), 12, 8),
-        Design((6, 6, 6, 2), 24, 2, kernel=5),
-    ),
+LEARNED = {
+    network: {"luts": names, "registers": names, "block_rams": ("design", "block RAMs")}
+    for network, names in QUANTITIES.items()
 }
-"""Designs whose engine is synthesised by itself."""
+"""Kind of network and resource: the quantities that it is learned from."""
 
-WHOLE = {
-    "ecp5": (Design((1, 1), 4, 1, mhz=62.5), Design((5, 8, 2), 14, 14), Design((8, 8, 8, 2), 16, 144)),
-    "ice40": (Design((1, 1), 4, 1), Design((4, 4, 2), 14, 4), Design((8, 8, 8, 2), 16, 8)),
-}
-"""Designs that are built whole; the first is an engine by itself too."""
 
 Sample = dict[str, Any]
 
@@ -113,14 +65,6 @@ class Harness(wiring.Component):
         m.d.sync += [shifted.eq(Cat(self.rx, shifted)), self.tx.eq(Cat(outputs).xor())]
         m.d.comb += Cat(inputs).eq(shifted)
         return m
-
-
-def order_of(family: str, design: Design) -> Order:
-    """The build of a design."""
-    board = find_board(BOARDS[family])
-    shape = SpnShape(design.channels, design.height, design.kernel, design.weight_bits, design.input_signed)
-    clock = board.clock if design.mhz is None else round(1e6 * design.mhz)
-    return Order(board, shape, board.folds(shape, design.multipliers), clock)
 
 
 def take(family: str, design: Design, whole: bool, known: list[Sample]) -> Sample:
@@ -158,22 +102,22 @@ def fit(counted: np.ndarray, figures: np.ndarray) -> np.ndarray:
     return np.where(weights < 0.5, 0, weights) / columns
 
 
-def learn(samples: list[Sample], family: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def learn(samples: list[Sample], family: str, network: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Weights by resource with their worst error; errors of the fit, and of each sample without it."""
+    smallest = WHOLE[family, network][0]
     first = [
         sample
         for sample in samples
-        if _design(sample)._replace(mhz=None) == WHOLE[family][0]._replace(mhz=None)
+        if read_design(sample["design"])._replace(mhz=None) == smallest._replace(mhz=None)
     ]
-    stored = block_size(order_of(family, WHOLE[family][0]).shape)
+    stored = block_size(smallest.shape)
     rows = []
     for sample in samples:
-        order = order_of(family, _design(sample))
-        folds = tuple(Fold(*fold) for fold in sample["folds"])
+        order = order_of(family, read_design(sample["design"]))
         clock, kept = (order.clock, None) if sample["whole"] else (0, stored)
-        rows.append(quantities(order.board, order.shape, folds, clock, kept))
+        rows.append(quantities(order.board, order.shape, read_folds(sample["folds"]), clock, kept))
     weights, errors = {}, {}
-    for kind, names in LEARNED.items():
+    for kind, names in LEARNED[network].items():
         counted = np.array([[row[name] for name in names] for row in rows])
         link = sum(s["footprint"][kind] * (1 if s["whole"] else -1) for s in first)
         figures = np.array([s["footprint"][kind] + (0 if s["whole"] else link) for s in samples], float)
@@ -198,37 +142,38 @@ def learn(samples: list[Sample], family: str) -> tuple[dict[str, Any], dict[str,
     return weights, errors
 
 
-def _design(sample: Sample) -> Design:
-    return Design(**{**sample["design"], "channels": tuple(sample["design"]["channels"])})
-
-
 def main() -> None:
     """Sample, fit, write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--family", choices=ENGINES, help="take samples of one family only")
+    parser.add_argument("--family", choices=BOARDS, help="take samples of one family only")
+    parser.add_argument("--network", choices=LEARNED, help="take samples of one kind of network only")
     parser.add_argument("--fit-only", action="store_true", help="take no sample")
     arguments = parser.parse_args()
     result: dict[str, Any] = json.loads(SAMPLES.read_text()) if SAMPLES.exists() else {"families": {}}
     result["command"] = COMMAND
-    for family in () if arguments.fit_only else (arguments.family,) if arguments.family else ENGINES:
-        known = result["families"].get(family, {}).get("samples", [])
+    for family, network in () if arguments.fit_only else ENGINES:
+        if family != (arguments.family or family) or network != (arguments.network or network):
+            continue
+        entry = result["families"].setdefault(family, {"board": BOARDS[family], "networks": {}})
+        networks = entry["networks"]
+        known = networks.get(network, {}).get("samples", [])
         taken: list[Sample] = []
-        wanted = [(design, True) for design in WHOLE[family]] + [
-            (design, False) for design in ENGINES[family]
-        ]
+        wanted = [(design, True) for design in WHOLE[family, network]]
+        wanted += [(design, False) for design in ENGINES[family, network]]
         for design, whole in wanted:
             taken.append(take(family, design, whole, known))
             kept = taken + [sample for sample in known if sample not in taken]
-            result["families"][family] = {"board": BOARDS[family], "samples": kept}
+            networks[network] = {"samples": kept}
             save(SAMPLES, result)
-        result["families"][family]["samples"] = taken
-    weights = {}
+        networks[network]["samples"] = taken
+    weights: dict[str, dict[str, Any]] = {}
     for family, entry in result["families"].items():
-        weights[family], entry["errors"] = learn(entry["samples"], family)
-        for kind, errors in entry["errors"].items():
-            print(
-                f"{family} {kind}: " + ", ".join(f"{k} {v:.1%}" for k, v in errors.items() if k != "left_out")
-            )
+        weights[family] = {}
+        for network, learned in entry["networks"].items():
+            weights[family][network], learned["errors"] = learn(learned["samples"], family, network)
+            for kind, errors in learned["errors"].items():
+                shown = ", ".join(f"{k} {v:.1%}" for k, v in errors.items() if k != "left_out")
+                print(f"{family} {network} {kind}: {shown}")
     save(SAMPLES, result)
     save(WEIGHTS, {"command": COMMAND, "families": weights})
 

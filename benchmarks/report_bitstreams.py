@@ -11,6 +11,8 @@ from adakern_hw.footprint import read_footprint
 
 PEERS = Path(__file__).with_name("peers.json")
 
+NETWORKS = {"spn": "scale prediction", "akm": "kernel modulation"}
+
 PEER_COLUMNS = ["", "multipliers", "cycles per map", "utilisation", "look-up tables", "clock", "µs per map"]
 
 CLAIM = """We claim no general advantage over a CPU: a good vector kernel is ahead of the engine's 18,432
@@ -84,17 +86,23 @@ def bitstreams(result: Result) -> str:
 def prediction(result: Result) -> str:
     """How well the weights predict designs that they did not learn from."""
     rows = []
-    for family, entry in result["families"].items():
+    learned = [
+        (family, network, entry)
+        for family, kinds in result["families"].items()
+        for network, entry in kinds["networks"].items()
+    ]
+    for family, network, entry in learned:
+        count = str(len(entry["samples"]))
         for kind, errors in entry["errors"].items():
             figures = (errors[name] for name in ("fitted_worst", "left_out_mean", "left_out_worst"))
-            count = str(len(entry["samples"]))
-            rows.append([family, kind.replace("_", " "), count, *(f"{figure:.1%}" for figure in figures)])
+            names = [f"{family}, {NETWORKS[network]}", kind.replace("_", " ")]
+            rows.append([*names, count, *(f"{figure:.1%}" for figure in figures)])
     note = (
         "Relative errors of `adakern estimate --board` against nextpnr's figures after packing: of the fit "
         "over its samples, and of each sample predicted by a fit to the others. DSP blocks are counted and "
         "exact.\n\n"
     )
-    head = ["family", "resource", "designs", "worst of the fit", "mean, left out", "worst, left out"]
+    head = ["family, kind of network", "resource", "designs", "worst of the fit", "mean, left out", "worst, left out"]
     return "## Estimate before synthesis\n\n" + note + table(head, rows)
 
 

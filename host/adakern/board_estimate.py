@@ -108,7 +108,7 @@ def _widest(board: "Board", shape: SpnShape) -> int:
         channels = (fits + too_many) // 2
         wide = replace(shape, channels=(channels, channels, channels, 2))
         folds = board.folds(wide, len(wide.stages))
-        if lacking(board, predict(board, wide, folds)) is None:
+        if lacking(board, wide, predict(board, wide, folds)) is None:
             fits = channels
         else:
             too_many = channels

@@ -7,59 +7,62 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Shape
 from amaranth.hdl._ir import Fragment
+from benchmarks.estimate_designs import order_of, read_design, read_folds
 
 from adakern_hw import prediction
 from adakern_hw.bitstream import Order, choose_folds, measure, prepare, write_sources
 from adakern_hw.blocks.ram import Ram
 from adakern_hw.boards import BOARDS, BoardError, find_board
 from adakern_hw.footprint import KINDS
-from adakern_hw.prediction import BLOCK_RAMS, QUANTITIES, Words, best_folds, lacking, memories, predict
+from adakern_hw.memories import BLOCK_RAMS, Words
+from adakern_hw.prediction import QUANTITIES, best_folds, lacking, learned, predict
+from adakern_hw.spn_quantities import spn_memories
 from adakern_hw.synthesis import synthesise
 from adakern_spec import cycles
 from adakern_spec.network import REFERENCE, Fold, SpnShape
 
 SAMPLES = json.loads((Path(__file__).parents[2] / "benchmarks" / "results" / "footprints.json").read_text())
+KINDS_LEARNED = [
+    (family, network) for family, entry in SAMPLES["families"].items() for network in entry["networks"]
+]
 TOLERANCE = 0.15
 
 
-def sampled(family):
+def sampled(family, network):
     """Board, shape, folds, clock and measured footprint of each whole build among the samples."""
-    entry = SAMPLES["families"][family]
-    for sample in (sample for sample in entry["samples"] if sample["whole"]):
-        design = sample["design"]
-        fields = ("height", "kernel", "weight_bits", "input_signed")
-        shape = SpnShape(tuple(design["channels"]), **{field: design[field] for field in fields})
-        board, megahertz = find_board(entry["board"]), design["mhz"]
-        clock = board.clock if megahertz is None else round(1e6 * megahertz)
-        folds = tuple(Fold(*fold) for fold in sample["folds"])
-        yield board, shape, folds, clock, sample["footprint"]
+    for sample in SAMPLES["families"][family]["networks"][network]["samples"]:
+        if sample["whole"]:
+            order = order_of(family, read_design(sample["design"]))
+            yield order.board, order.shape, read_folds(sample["folds"]), order.clock, sample["footprint"]
 
 
-def worst(family):
+def worst(family, network):
     """Largest relative error over all samples and resources."""
     return max(
         abs(predict(board, shape, folds, clock)[kind] / measured[kind] - 1)
-        for board, shape, folds, clock, measured in sampled(family)
+        for board, shape, folds, clock, measured in sampled(family, network)
         for kind in KINDS
     )
 
 
-@pytest.mark.parametrize("family", BLOCK_RAMS)
-def test_samples_are_predicted(family):
-    assert worst(family) <= TOLERANCE
+@pytest.mark.parametrize(("family", "network"), KINDS_LEARNED)
+def test_samples_are_predicted(family, network):
+    assert worst(family, network) <= TOLERANCE
 
 
-@pytest.mark.parametrize("family", BLOCK_RAMS)
-def test_dsp_blocks_are_exact(family):
-    for board, shape, folds, _, measured in sampled(family):
+@pytest.mark.parametrize(("family", "network"), KINDS_LEARNED)
+def test_dsp_blocks_are_exact(family, network):
+    for board, shape, folds, _, measured in sampled(family, network):
         assert predict(board, shape, folds)["dsps"] == measured["dsps"]
 
 
-@pytest.mark.parametrize("family", BLOCK_RAMS)
-def test_error_that_is_claimed_is_that_of_samples_left_out(family):
-    for kind, learned in prediction._learned()[family].items():
-        errors = SAMPLES["families"][family]["errors"][kind]["left_out"]
-        assert learned.error == pytest.approx(max(map(abs, errors)), abs=1e-3)
+@pytest.mark.parametrize(("family", "network"), KINDS_LEARNED)
+def test_error_that_is_claimed_is_that_of_samples_left_out(family, network):
+    entry = SAMPLES["families"][family]
+    shape = read_design(entry["networks"][network]["samples"][0]["design"]).shape
+    for kind, weights in learned(find_board(entry["board"]), shape).items():
+        errors = entry["networks"][network]["errors"][kind]["left_out"]
+        assert weights.error == pytest.approx(max(map(abs, errors)), abs=1e-3)
 
 
 HELD_OUT = {
@@ -75,8 +78,8 @@ HELD_OUT = {
 def test_designs_that_were_no_samples_are_predicted(name, tmp_path):
     board, (shape, multipliers) = find_board(name), HELD_OUT[name]
     order = Order(board, shape, board.folds(shape, multipliers), board.clock)
-    samples = SAMPLES["families"][board.family.name]["samples"]
-    assert all(list(shape.channels) != sample["design"]["channels"] for sample in samples)
+    samples = SAMPLES["families"][board.family.name]["networks"][prediction.network(shape)]["samples"]
+    assert all(shape != read_design(sample["design"]).shape for sample in samples)
     measured = measure(write_sources(board, order.clocks(), order.device()), tmp_path).to_json()
     predicted = predict(board, shape, order.folds)
     assert predicted["dsps"] == measured["dsps"]
@@ -107,7 +110,7 @@ def test_memories_are_those_of_the_gateware(monkeypatch, name, outputs):
         folds = board.folds(shape, multipliers)
         made.clear()
         Fragment.get(Order(board, shape, folds, board.clock).device(), None)
-        listed = Counter(memories(shape, folds, board.link))
+        listed = Counter(spn_memories(shape, folds, board.link))
         assert listed <= Counter(made)
         others.append(Counter(made) - listed)
     assert all(remaining == others[0] for remaining in others)
@@ -137,33 +140,36 @@ def test_block_rams_of_a_memory_are_those_of_yosys(family, memory):
     assert BLOCK_RAMS[family](memory) == synthesise(Ram(*memory), family).cells["block_rams"]
 
 
-def test_a_quantity_that_is_dropped_is_missed(monkeypatch):
+@pytest.mark.parametrize(("family", "network"), KINDS_LEARNED)
+def test_a_quantity_that_is_dropped_is_missed(monkeypatch, family, network):
     """The comparison with the samples sees it."""
-    learned = prediction._learned()["ecp5"]["luts"]
-    board, shape, folds, clock, _ = max(sampled("ecp5"), key=lambda sample: sample[-1]["luts"])
+    board, shape, folds, clock, _ = max(sampled(family, network), key=lambda sample: sample[-1]["luts"])
+    resources = learned(board, shape)
+    luts = resources["luts"]
     counted = prediction.quantities(board, shape, folds, clock)
-    heaviest = max(learned.weights, key=lambda name: learned.weights[name] * counted[name])
-    dropped = {name: weight for name, weight in learned.weights.items() if name != heaviest}
-    kinds = {**prediction._learned()["ecp5"], "luts": learned._replace(weights=dropped)}
-    monkeypatch.setattr(prediction, "_learned", lambda: {"ecp5": kinds})
-    assert worst("ecp5") > TOLERANCE
+    heaviest = max(luts.weights, key=lambda name: luts.weights[name] * counted[name])
+    dropped = {name: weight for name, weight in luts.weights.items() if name != heaviest}
+    changed = {**resources, "luts": luts._replace(weights=dropped)}
+    monkeypatch.setattr(prediction, "_weights", lambda: {family: {network: changed}})
+    assert worst(family, network) > TOLERANCE
 
 
 def test_every_weight_is_of_a_quantity():
-    for kinds in prediction._learned().values():
-        for learned in kinds.values():
-            assert set(learned.weights) <= set(QUANTITIES)
-            assert min(learned.weights.values()) > 0
+    for networks in prediction._weights().values():
+        for network, resources in networks.items():
+            for weights in resources.values():
+                assert set(weights.weights) <= set(QUANTITIES[network])
+                assert min(weights.weights.values()) > 0
 
 
 def test_fastest_folds_that_fit_are_the_largest_budget_that_fits():
     board = find_board("icepi-zero")
     best = best_folds(board, REFERENCE)
     assert best is not None
-    assert lacking(board, predict(board, REFERENCE, best)) is None
+    assert lacking(board, REFERENCE, predict(board, REFERENCE, best)) is None
     for folds in prediction.choices(board, REFERENCE):
         if cycles.multipliers(folds) > cycles.multipliers(best):
-            assert lacking(board, predict(board, REFERENCE, folds)) is not None
+            assert lacking(board, REFERENCE, predict(board, REFERENCE, folds)) is not None
     assert choose_folds(board, REFERENCE) == best
 
 
