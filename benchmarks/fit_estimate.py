@@ -6,8 +6,8 @@ The link is the same in every build of a kind of network and takes most of the t
 samples are whole builds, and most are engines by themselves, which count with what a whole build of the first
 design takes more than its engine. Samples are kept in benchmarks/results/footprints.json with the digest of
 their gateware, constraints and tools, and taken again only if that has changed. The fit is one of
-non-negative least squares for each family, kind of network and resource, of relative errors; each sample is
-also predicted by a fit without it.
+non-negative least squares for each family and resource, of relative errors, over both kinds of network; each
+sample is also predicted by a fit without its design.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -28,20 +30,39 @@ from figures_file import save
 from scipy.optimize import nnls
 
 from adakern_hw.bitstream import measure, write_sources
-from adakern_hw.prediction import QUANTITIES, WEIGHTS, quantities
+from adakern_hw.prediction import NETWORKS, WEIGHTS, quantities
 from adakern_spec.networks import block_size
 
 COMMAND = "python benchmarks/fit_estimate.py"
 SAMPLES = Path(__file__).parent / "results" / "footprints.json"
 
-LEARNED = {
-    network: {"luts": names, "registers": names, "block_rams": ("design", "block RAMs")}
-    for network, names in QUANTITIES.items()
-}
-"""Kind of network and resource: the quantities that it is learned from."""
+BLOCK_RAMS = ("design", "block RAMs")
+TURNS = ("design", "pixel bits", "lane bits", "tree bits", "control bits", "block RAMs")
 
+LEARNED = {
+    "ecp5": {
+        "luts": (
+            *("design", "scale head", "stages", "layers", "average bits", "window bits", "products"),
+            *("sum bits", "smoother bits", "compared bits", "logic products"),
+            *("block RAMs", "LUT RAMs", "crossed bits"),
+        ),
+        "registers": (
+            *("design", "scale head", "stages", "layers", "register bits", "products", "logic products"),
+            "crossed bits",
+        ),
+        "block_rams": BLOCK_RAMS,
+    },
+    # Stages that take turns.
+    "ice40": {
+        "luts": (*TURNS, "small memory bits"),
+        "registers": (*TURNS, "small memory bits"),
+        "block_rams": BLOCK_RAMS,
+    },
+}
+"""Family and resource: the quantities that it is learned from."""
 
 Sample = dict[str, Any]
+Counted = Mapping[str, float]
 
 
 class Harness(wiring.Component):
@@ -102,51 +123,73 @@ def fit(counted: np.ndarray, figures: np.ndarray) -> np.ndarray:
     return np.where(weights < 0.5, 0, weights) / columns
 
 
-def learn(samples: list[Sample], family: str, network: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Weights by resource with their worst error; errors of the fit, and of each sample without it."""
+def _figures(samples: list[Sample], family: str, network: str) -> Iterator[tuple[Design, Counted, Counted]]:
+    """Design, quantities and footprint of each sample as a whole build."""
     smallest = WHOLE[family, network][0]
-    first = [
-        sample
-        for sample in samples
-        if read_design(sample["design"])._replace(mhz=None) == smallest._replace(mhz=None)
-    ]
     stored = block_size(smallest.shape)
-    rows = []
+    link: Counter[str] = Counter()
     for sample in samples:
-        order = order_of(family, read_design(sample["design"]))
+        if _same(read_design(sample["design"]), smallest):
+            for kind, count in sample["footprint"].items():
+                link[kind] += count if sample["whole"] else -count
+    for sample in samples:
+        design = read_design(sample["design"])
+        order = order_of(family, design)
         clock, kept = (order.clock, None) if sample["whole"] else (0, stored)
-        rows.append(quantities(order.board, order.shape, read_folds(sample["folds"]), clock, kept))
-    weights, errors = {}, {}
-    for kind, names in LEARNED[network].items():
-        counted = np.array([[row[name] for name in names] for row in rows])
-        link = sum(s["footprint"][kind] * (1 if s["whole"] else -1) for s in first)
-        figures = np.array([s["footprint"][kind] + (0 if s["whole"] else link) for s in samples], float)
+        counted = quantities(order.board, order.shape, read_folds(sample["folds"]), clock, kept)
+        taken = {
+            kind: count + (0 if sample["whole"] else link[kind])
+            for kind, count in sample["footprint"].items()
+        }
+        yield design, counted, taken
+
+
+def _same(design: Design, other: Design) -> bool:
+    """Whether the designs are the same but for their clocks."""
+    return design._replace(mhz=None) == other._replace(mhz=None)
+
+
+def learn(entry: dict[str, Any], family: str) -> dict[str, Any]:
+    """Weights by resource with their worst error for each kind of network.
+
+    Puts the errors of the fit, and of each sample's prediction without its design, beside the samples.
+    """
+    networks = entry["networks"]
+    members = [(name, *one) for name in networks for one in _figures(networks[name]["samples"], family, name)]
+    weights: dict[str, Any] = {}
+    for kind, names in LEARNED[family].items():
+        counted = np.array([[row[name] for name in names] for _, _, row, _ in members])
+        figures = np.array([taken[kind] for _, _, _, taken in members], float)
         found = fit(counted, figures)
-        left_out = []
-        for index in range(len(samples)):
-            others = np.arange(len(samples)) != index
-            guess = counted[index] @ fit(counted[others], figures[others])
-            left_out.append(guess / figures[index] - 1)
         fitted = counted @ found / figures - 1
+        left_out = []
+        for _, design, _, _ in members:
+            others = np.array([not _same(design, other) for _, other, _, _ in members])
+            guess = counted[len(left_out)] @ fit(counted[others], figures[others])
+            left_out.append(guess / figures[len(left_out)] - 1)
         named = zip(names, found, strict=True)
         weights[kind] = {
             "weights": {name: float(f"{weight:.5g}") for name, weight in named if weight},
-            "error": round(float(np.abs(left_out).max()), 4),
+            "errors": {},
         }
-        errors[kind] = {
-            "fitted_worst": float(np.abs(fitted).max()),
-            "left_out_mean": float(np.abs(left_out).mean()),
-            "left_out_worst": float(np.abs(left_out).max()),
-            "left_out": [round(float(error), 4) for error in left_out],
-        }
-    return weights, errors
+        for network, learned in networks.items():
+            own = [index for index, member in enumerate(members) if member[0] == network]
+            alone = np.array(left_out)[own]
+            learned.setdefault("errors", {})[kind] = {
+                "fitted_worst": float(np.abs(fitted[own]).max()),
+                "left_out_mean": float(np.abs(alone).mean()),
+                "left_out_worst": float(np.abs(alone).max()),
+                "left_out": [round(float(error), 4) for error in alone],
+            }
+            weights[kind]["errors"][network] = round(float(np.abs(alone).max()), 4)
+    return weights
 
 
 def main() -> None:
     """Sample, fit, write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--family", choices=BOARDS, help="take samples of one family only")
-    parser.add_argument("--network", choices=LEARNED, help="take samples of one kind of network only")
+    parser.add_argument("--network", choices=NETWORKS, help="take samples of one kind of network only")
     parser.add_argument("--fit-only", action="store_true", help="take no sample")
     arguments = parser.parse_args()
     result: dict[str, Any] = json.loads(SAMPLES.read_text()) if SAMPLES.exists() else {"families": {}}
@@ -166,11 +209,9 @@ def main() -> None:
             networks[network] = {"samples": kept}
             save(SAMPLES, result)
         networks[network]["samples"] = taken
-    weights: dict[str, dict[str, Any]] = {}
+    weights = {family: learn(entry, family) for family, entry in result["families"].items()}
     for family, entry in result["families"].items():
-        weights[family] = {}
         for network, learned in entry["networks"].items():
-            weights[family][network], learned["errors"] = learn(learned["samples"], family, network)
             for kind, errors in learned["errors"].items():
                 shown = ", ".join(f"{k} {v:.1%}" for k, v in errors.items() if k != "left_out")
                 print(f"{family} {network} {kind}: {shown}")

@@ -102,7 +102,7 @@ def prediction(result: Result) -> str:
         "over its samples, and of each sample predicted by a fit to the others. DSP blocks are counted and "
         "exact.\n\n"
     )
-    head = ["family, kind of network", "resource", "designs", "worst of the fit", "mean, left out", "worst, left out"]
+    head = ["family, network", "resource", "designs", "worst of the fit", "mean, left out", "worst, left out"]
     return "## Estimate before synthesis\n\n" + note + table(head, rows)
 
 

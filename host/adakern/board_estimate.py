@@ -21,8 +21,8 @@ WIDEST = 255
 class BoardEstimate:
     """What a build for a board will take and do, from the shape alone, at the board's clock or ``clock`` Hz.
 
-    ``footprint`` is predicted as far as the kind of network was learned (`adakern_hw.prediction`), but for
-    the DSP blocks, which are counted.
+    ``footprint`` is predicted (`adakern_hw.prediction`), but for the DSP blocks, which are counted; they are
+    all that is there where the kind of network was not learned for the board's family.
     """
 
     board: str
@@ -79,19 +79,21 @@ def estimate_for_board(
 def what_fits(board: "Board", shape: Shape) -> dict[str, Any]:
     """A board's part, and what ``shape`` does there with the largest budget that is predicted to fit.
 
-    ``widest_channels``: most channels c of a network c→c→c→2 as tall as ``shape`` that still fits with one
-    multiplier for each stage.
+    ``fits`` is None where that is not known: there are enough DSP blocks, and nothing else was learned for
+    the board's family. ``widest_channels``: most channels c of a network c→c→c→2 as tall as ``shape`` that
+    still fits with one multiplier for each stage.
     """
-    from adakern_hw.prediction import best_folds, predict
+    from adakern_hw.prediction import best_folds, learned, predict
 
     folds = best_folds(board, shape)
+    known = bool(learned(board, shape))
     length = networks.usual_length(shape)
     return {
         "board": board.name,
         "part": board.about,
         **vars(board.capacity),
         "clock_mhz": board.clock / 1e6,
-        "fits": folds is not None,
+        "fits": False if folds is None else (known or None),
         "multipliers": folds and networks.multipliers(shape, folds),
         "predicted_luts": folds and predict(board, shape, folds).get("luts"),
         "maps_per_second": folds and board.clock / networks.interval(shape, folds, length, board.link),

@@ -2,66 +2,76 @@
 
 from collections.abc import Iterator, Sequence
 
-from adakern_spec.akm import LOGIT, AkmShape, Downsample, LayerFold, akm_block_size, tap_fields
+from adakern_spec.akm import (
+    BETWEEN_FRAC,
+    LOGIT,
+    TAP,
+    AkmShape,
+    Downsample,
+    LayerFold,
+    akm_block_size,
+    tap_fields,
+)
 from adakern_spec.akm_cycles import DOWNSAMPLE_CREDITS, flights, smoother_credits
 from adakern_spec.network import ConvShape
-from adakern_spec.numbers import ACTIVATION_BITS, bits_for
+from adakern_spec.numbers import ACTIVATION_BITS
 from adakern_spec.parameters import record_size
 
 from .blocks.meter import COUNTER_BITS
 from .blocks.pixels import tag_layout
-from .blocks.smoother import BETWEEN_BITS
-from .blocks.taps import KernelStore
+from .blocks.smoother import BETWEEN_BITS, BETWEEN_PAIR, LENGTH_PAIR
+from .blocks.taps import KernelStore, tap_sum_shape
 from .boards.board import Board
 from .engines.akm import akm_result_layout
 from .memories import Words, conv_memories, line_memories, queue_memories
 from .quantities import (
-    CONV_QUANTITIES,
-    MEMORY_QUANTITIES,
+    QUANTITIES,
     Counted,
+    count_average,
     count_conv,
     count_crossing,
     count_memories,
-)
-
-AKM_QUANTITIES = (
-    "design",  # and what no other stands for, the link above all
-    "average",
-    "result bits",
-    "taps",
-    "line bits",
-    "compared bits",
-    *CONV_QUANTITIES,
-    *MEMORY_QUANTITIES,
-    "crossed bits",
+    tree_bits,
 )
 
 
 def akm_quantities(
     board: Board, shape: AkmShape, folds: tuple[LayerFold, ...], clock: int, stored: int | None = None
 ) -> Counted:
-    """Quantities of a design; parameters as `prediction.quantities`.
-
-    The conv of a layer counts as any conv stage. ``stages`` and ``output bits`` stand for the control, and
-    the registers of a pixel, of the layer's other blocks as well. ``taps`` are the multipliers of the
-    smoothers, each with its pair, its term of the sum and its tap; ``line bits`` what waits in their lines'
-    registers; ``compared bits`` those of the downsampling by the largest.
-    """
-    counted = dict.fromkeys(AKM_QUANTITIES, 0.0)
+    """Quantities of a design; parameters as `prediction.quantities`. A layer's conv is any conv stage."""
+    counted = dict.fromkeys(QUANTITIES, 0.0)
     result = akm_result_layout(shape.classes).size
     counted["design"] = 1
-    counted["average"] = shape.features * bits_for(shape.heights[-1] * shape.lengths(shape.max_length)[-1])
-    counted["result bits"] = result
+    count_average(counted, shape.features, shape.heights[-1] * shape.lengths(shape.max_length)[-1])
     count_crossing(counted, board.family, clock, shape.in_channels, result)
-    rows = board.rows(shape, folds)
-    for stage, layer, fold, row in zip(shape.stages, shape.layers, folds, rows, strict=True):
+    counted["register bits"] += LOGIT.bits * shape.classes
+    layers = zip(shape.stages, shape.layers, folds, board.rows(shape, folds), strict=True)
+    for index, (stage, layer, fold, row) in enumerate(layers):
         count_conv(counted, stage, fold.conv, row.conv)
-        counted["taps"] += 2 * (shape.radius + 1) * fold.lanes
-        counted["line bits"] += 2 * shape.radius * fold.lanes * (ACTIVATION_BITS + BETWEEN_BITS)
-        if layer.downsample is Downsample.MAX2:
-            counted["compared bits"] += ACTIVATION_BITS * layer.out_channels
+        smoother, pixel = _smoother_bits(shape.radius, fold.lanes), ACTIVATION_BITS * layer.out_channels
+        compared = pixel if layer.downsample is Downsample.MAX2 else 0
+        drained = ACTIVATION_BITS * stage.in_channels if index else 0
+        counted["layers"] += 1
+        counted["smoother bits"] += smoother
+        counted["compared bits"] += compared
+        # Before and behind the smoother, before the downsampling; there the pixel above, the pair, the line.
+        counted["register bits"] += smoother + 3 * pixel + 3 * compared + drained
     count_memories(counted, board.family, akm_memories(shape, folds, stored))
     return counted
+
+
+def _smoother_bits(radius: int, lanes: int) -> int:
+    """Registers of a smoother's datapath: in each pass what its line puts out, which of these lie in the map,
+    the pairs, the adder tree of their products and its rounded sum."""
+    bits = 0
+    for value, pair, shift in (
+        (ACTIVATION_BITS, LENGTH_PAIR, TAP.frac - BETWEEN_FRAC),
+        (BETWEEN_BITS, BETWEEN_PAIR, TAP.frac + BETWEEN_FRAC),
+    ):
+        taps = radius + 1
+        bits += 2 * radius * value + 2 * radius + 1 + taps * pair.width
+        bits += tree_bits(taps, pair.width + TAP.bits) + tap_sum_shape(radius, pair, shift).width
+    return lanes * bits
 
 
 def akm_memories(shape: AkmShape, folds: Sequence[LayerFold], stored: int | None = None) -> Iterator[Words]:

@@ -19,20 +19,33 @@ class Words(NamedTuple):
     depth: int
 
 
-ECP5_TRADE = 23
-"""TRELLIS_DPR16X4 (16 words of 4 bits) that Yosys takes rather than a DP16KD."""
+DPR16X4, DP16KD = 4.0, 128.0
+"""What Yosys 0.70 takes the ECP5's memories to cost (lattice/lutrams_trellis.txt, brams_16kd.txt)."""
+
+BYTE = 9
+"""Bits of a block RAM that are written together."""
 
 
 def ecp5_block_rams(memory: Words) -> int:
-    """DP16KD of a memory, 0 if it is in LUT RAM, as Yosys 0.70 weighs them: `ECP5_TRADE` to one."""
-    modes = ((36, 512), (18, 1_024), (9, 2_048), (4, 4_096), (2, 8_192), (1, 16_384))
-    blocks = _tiles(memory, modes)
-    return blocks if ecp5_lut_rams(memory) > ECP5_TRADE * blocks else 0
+    """DP16KD of a memory, 0 if it is in LUT RAM: what costs less, as Yosys' memory_libmap has it."""
+    modes = ((1, 16_384), (2, 8_192), (4, 4_096), (9, 2_048), (18, 1_024), (36, 512))
+    cost, blocks = min(_mapped(memory, Words(*mode), DP16KD) for mode in modes)
+    return blocks if cost < _mapped(memory, Words(4, 16), DPR16X4)[0] else 0
 
 
 def ecp5_lut_rams(memory: Words) -> int:
-    """TRELLIS_DPR16X4 of a memory that is in LUT RAM."""
-    return -(-memory.width // 4) * -(-memory.depth // 16)
+    """TRELLIS_DPR16X4 of a memory that is in LUT RAM; a single word is registers."""
+    return 0 if memory.depth == 1 else _mapped(memory, Words(4, 16), DPR16X4)[1]
+
+
+def _mapped(memory: Words, block: Words, price: float) -> tuple[float, int]:
+    """Cost and count of the blocks that a memory takes; half a point for each bit that is selected among
+    rows of blocks, and for each row's write enable."""
+    rows = -(-memory.depth // block.depth)
+    byte = min(block.width, BYTE)
+    blocks = -(-rows * -(-memory.width // byte) * byte // block.width)
+    selected = (rows - 1) * memory.width + (rows if rows > 1 else 0)
+    return price * blocks + selected / 2, blocks
 
 
 def ice40_block_rams(memory: Words) -> int:

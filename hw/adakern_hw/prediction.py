@@ -1,8 +1,8 @@
 """What a build will take of a part, from the network's shape and folds alone.
 
 Every resource is a weighted sum of quantities that follow from shape and folds. The weights are one set
-per family and kind of network, learned from synthesised designs by benchmarks/fit_estimate.py, which writes
-them to prediction.json. DSP blocks are counted, not learned. What is predicted are the figures of a
+per family, learned from synthesised designs by benchmarks/fit_estimate.py, which writes them to
+prediction.json. DSP blocks are counted, not learned. What is predicted are the figures of a
 `Footprint`: nextpnr's after packing.
 """
 
@@ -18,10 +18,10 @@ from adakern_spec.errors import AdakernError
 from adakern_spec.network import Fold
 from adakern_spec.networks import Folds, Shape
 
-from .akm_quantities import AKM_QUANTITIES, akm_quantities
+from .akm_quantities import akm_quantities
 from .boards.board import Board, BoardError
 from .footprint import KINDS
-from .spn_quantities import SPN_QUANTITIES, spn_quantities
+from .spn_quantities import spn_quantities
 
 WEIGHTS = Path(__file__).with_name("prediction.json")
 
@@ -38,8 +38,8 @@ def quantities(
     return spn_quantities(board, shape, cast(tuple[Fold, ...], folds), clock, stored)
 
 
-QUANTITIES = {"spn": SPN_QUANTITIES, "akm": AKM_QUANTITIES}
-"""By the kind of network: scale prediction, kernel modulation."""
+NETWORKS = ("spn", "akm")
+"""Kinds of network: scale prediction, kernel modulation."""
 
 
 def network(shape: Shape) -> str:
@@ -48,29 +48,27 @@ def network(shape: Shape) -> str:
 
 
 class Weights(NamedTuple):
-    """How to predict one resource of a family: what each quantity weighs, and the worst error of the
-    predictions of samples that the weights had not learned from, relative."""
+    """How to predict one resource of a family: what each quantity weighs, and for each kind of network that
+    was learned the worst relative error where its designs are predicted without having been learned from."""
 
     weights: Mapping[str, float]
-    error: float
+    errors: Mapping[str, float]
 
 
 @cache
-def _weights() -> Mapping[str, Mapping[str, Mapping[str, Weights]]]:
-    """By family, kind of network and resource."""
+def _weights() -> Mapping[str, Mapping[str, Weights]]:
+    """By family and resource."""
     families = json.loads(WEIGHTS.read_text())["families"]
     return {
-        family: {
-            kind: {resource: Weights(**entry) for resource, entry in resources.items()}
-            for kind, resources in kinds.items()
-        }
+        family: {kind: Weights(**entry) for kind, entry in kinds.items()}
         for family, kinds in families.items()
     }
 
 
 def learned(board: Board, shape: Shape) -> Mapping[str, Weights]:
     """By resource; none of a kind of network that was not learned for the board's family."""
-    return _weights()[board.family.name].get(network(shape), {})
+    kinds = _weights()[board.family.name]
+    return {kind: found for kind, found in kinds.items() if network(shape) in found.errors}
 
 
 def predict(board: Board, shape: Shape, folds: Folds, clock: int | None = None) -> dict[str, int]:
@@ -95,7 +93,7 @@ def lacking(board: Board, shape: Shape, needs: Mapping[str, int], *, surely: boo
     """
     for kind, needed in needs.items():
         found = learned(board, shape).get(kind) if surely else None
-        if needed > board.has(kind) * (1 + (found.error if found else 0)):
+        if needed > board.has(kind) * (1 + (found.errors[network(shape)] if found else 0)):
             return kind
     return None
 

@@ -14,35 +14,23 @@ from .boards.board import Board
 from .engines.spn import RESULT_LAYOUT
 from .memories import Words, conv_memories, line_memories, queue_memories
 from .quantities import (
-    CONV_QUANTITIES,
-    MEMORY_QUANTITIES,
+    QUANTITIES,
     Counted,
+    count_average,
     count_conv,
     count_crossing,
     count_memories,
     count_products,
 )
 
-SPN_QUANTITIES = (
-    "design",  # and what no other stands for, the link above all
-    "turns",
-    "average",
-    *CONV_QUANTITIES,
-    *MEMORY_QUANTITIES,
-    "crossed bits",
-)
-
 
 def spn_quantities(
     board: Board, shape: SpnShape, folds: tuple[Fold, ...], clock: int, stored: int | None = None
 ) -> Counted:
-    """Quantities of a design; parameters as `prediction.quantities`.
-
-    ``design`` and ``stages`` stand for everything that does not depend on the rest, the link above all.
-    """
-    counted = dict.fromkeys(SPN_QUANTITIES, 0.0)
-    counted["design"] = 1
-    counted["average"] = shape.outputs * bits_for(shape.pixels(shape.max_length))
+    """Quantities of a design; parameters as `prediction.quantities`."""
+    counted = dict.fromkeys(QUANTITIES, 0.0)
+    counted["design"] = counted["scale head"] = 1
+    count_average(counted, shape.outputs, shape.pixels(shape.max_length))
     count_crossing(counted, board.family, clock, shape.in_channels, RESULT_LAYOUT.size)
     if in_turns(shape, folds):
         _count_turns(counted, shape, folds[0])
@@ -55,9 +43,7 @@ def spn_quantities(
 
 def _count_turns(counted: Counted, shape: SpnShape, fold: Fold) -> None:
     """Add the stages that take turns, as many as there are."""
-    counted["turns"] = 1
     counted["pixel bits"] = ACTIVATION_BITS * shape.in_channels
-    counted["output bits"] = ACTIVATION_BITS * shape.outputs
     counted["control bits"] = sum(bits_for(memory.depth - 1) for memory in _turn_memories(shape, fold))
     count_products(counted, shape.stages[0], fold)
 

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adakern.akm_parameters import AkmParameters
 from adakern.artifact import Artifact, save
 from adakern.estimate import estimate
 from adakern.parameters import SpnParameters
 from adakern_hw.bitstream import choose_folds
 from adakern_hw.boards import find_board
+from adakern_hw.footprint import KINDS
 from adakern_hw.prediction import predict
 from adakern_spec import cycles
+from adakern_spec.akm import AkmLayer, AkmShape
 from adakern_spec.errors import InputError, ShapeError
 from adakern_spec.network import REFERENCE, REFERENCE_LENGTH, SpnShape
 
@@ -96,3 +99,36 @@ def test_what_cannot_fit_is_refused_with_what_would(cli: Callable[..., Any], tmp
     outcome = cli("estimate", tmp_path / "wide.safetensors", "--board", "ulx3s-85f")
     assert outcome.status == 1
     assert "no multiplier budget and no board fits; use a smaller network" in outcome.error
+
+
+@pytest.fixture
+def modulated(tmp_path: Path) -> Path:
+    """A kernel modulation network so small that an iCE40 has the DSP blocks for it."""
+    shape = AkmShape(1, 4, (AkmLayer(2),), 2, radius=1, max_length=4)
+    path = tmp_path / "modulated.safetensors"
+    save(
+        path,
+        Artifact(AkmParameters.random(shape, np.random.default_rng(0)), (8, 5, 20), {}, network={}),
+    )
+    return path
+
+
+def test_kernel_modulation_is_predicted_on_a_board(cli: Callable[..., Any], modulated: Path) -> None:
+    found = json.loads(cli("estimate", modulated, "--board", "ulx3s-85f", "--json").out)
+    assert tuple(found["footprint"]) == KINDS
+    assert f"{found['footprint']['luts']:,} of 83,640" in cli("estimate", modulated, "-b", "ulx3s-85f").out
+    listed = json.loads(cli("boards", "--model", modulated, "--json").out)["boards"]
+    assert [board["fits"] for board in listed] == [True, True, None]
+    assert listed[0]["predicted_luts"] == found["footprint"]["luts"]
+
+
+def test_what_was_not_learned_for_a_family_is_not_known(cli: Callable[..., Any], modulated: Path) -> None:
+    """None was synthesised for an iCE40."""
+    found = json.loads(cli("estimate", modulated, "--board", "icebreaker", "--json").out)
+    assert list(found["footprint"]) == ["dsps"]
+    text = cli("estimate", modulated, "--board", "icebreaker").out
+    assert "not known of 5,280" in text
+    assert f"{found['footprint']['dsps']} of 8" in text
+    listed = cli("boards", "--model", modulated).out
+    assert "may fit" in listed
+    assert "– of 5,280" in listed

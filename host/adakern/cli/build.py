@@ -169,10 +169,11 @@ def boards(
     for row in found:
         cells = (row["multipliers"], row["maps_per_second"], row["predicted_luts"])
         multipliers, speed, luts = ("–" if cell is None else f"{cell:,.0f}" for cell in cells)
+        fits = {True: multipliers, False: "do not fit", None: f"{multipliers}, may fit"}[row["fits"]]
         table.add_row(
             f"{row['board']}\n{row['part']}",
             f"{row['clock_mhz']:g} MHz",
-            multipliers if row["fits"] else "do not fit",
+            fits,
             speed,
             f"{luts} of {row['luts']:,}",
             f"{row['widest_channels'] or '–'}",

@@ -129,9 +129,11 @@ def estimate(
     speed = f"{built.maps_per_second:,.0f} maps/s, {built.latency_us:.1f} µs for a single one"
     print(f"{f'at {built.clock / 1e6:.6g} MHz':<19}{speed}")
     print(f"{built.part} (predicted, DSP blocks counted)")
-    for kind, needed in built.footprint.items():
-        available = built.capacity[kind]
-        print(f"{kind.replace('_', ' '):<19}{needed:>7,} of {available:,}, {needed / available:.0%}")
+    for kind, available in built.capacity.items():
+        needed = built.footprint.get(kind)
+        predicted = "not known" if needed is None else f"{needed:>7,}"
+        share = "" if needed is None else f", {needed / available:.0%}"
+        print(f"{kind.replace('_', ' '):<19}{predicted} of {available:,}{share}")
 
 
 def _show_estimate(result: "Estimate") -> None:

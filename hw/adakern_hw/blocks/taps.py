@@ -16,6 +16,11 @@ from .parameters import BYTES, ParameterRouter, RecordStore
 from .rounding import rounded
 
 
+def tap_sum_shape(radius: int, pair: Shape, shift: int) -> Shape:
+    """Of a `TapSum`: exact, behind the rounding shift."""
+    return signed(pair.width + TAP.bits + adder_tree_latency(radius + 1) - shift + 1)
+
+
 class TapSum(wiring.Component):
     """``rs(sum of taps[i] * pairs[i], shift)`` of every lane in ``latency`` cycles, new ones in each.
 
@@ -45,12 +50,11 @@ class TapSum(wiring.Component):
         self.shift = shift
         self.multiplier = multiplier
         count = radius + 1
-        width = pair.width + TAP.bits + adder_tree_latency(count) - shift + 1
         super().__init__(
             {
                 "pairs": In(pair).array(lanes, count),
                 "taps": In(shape_of(TAP)).array(lanes, count),
-                "sums": Out(signed(width)).array(lanes),
+                "sums": Out(tap_sum_shape(radius, pair, shift)).array(lanes),
             }
         )
 
