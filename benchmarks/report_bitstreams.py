@@ -99,8 +99,8 @@ def prediction(result: Result) -> str:
             rows.append([*names, count, *(f"{figure:.1%}" for figure in figures)])
     note = (
         "Relative errors of `adakern estimate --board` against nextpnr's figures after packing: of the fit "
-        "over its samples, and of each sample predicted by a fit to the others. DSP blocks are counted and "
-        "exact.\n\n"
+        "over its samples, and of each sample predicted by a fit to the other designs. A family has one fit "
+        "for both kinds of network. DSP blocks are counted and exact.\n\n"
     )
     head = ["family, network", "resource", "designs", "worst of the fit", "mean, left out", "worst, left out"]
     return "## Estimate before synthesis\n\n" + note + table(head, rows)

@@ -57,6 +57,18 @@ def test_dsp_blocks_are_exact(family, network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
+def test_block_rams_of_ecp5_engines_are_exact(network):
+    """Without the link and its store, of which a single byte is no block RAM."""
+    for sample in SAMPLES["families"]["ecp5"]["networks"][network]["samples"]:
+        if not sample["whole"]:
+            order = order_of("ecp5", read_design(sample["design"]))
+            counted = prediction.quantities(
+                order.board, order.shape, read_folds(sample["folds"]), 0, stored=1
+            )
+            assert counted["block RAMs"] == sample["footprint"]["block_rams"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_block_rams_of_ecp5_are_exact(network):
     for board, shape, folds, clock, measured in sampled("ecp5", network):
         assert predict(board, shape, folds, clock)["block_rams"] == measured["block_rams"]
