@@ -15,6 +15,7 @@ def test_every_file_of_a_package_that_is_no_module_is_package_data():
         for folder in folders
         for pattern in patterns
         for file in (folder / package).glob(pattern)
+        if file.is_file()
     }
     beside = {
         file
