@@ -31,7 +31,8 @@ UART_CRC_BITS = 1
 
 COMMIT_CYCLES = 1 << 17
 """Most that a commit takes to read the store twice, where a byte per cycle allows: below 3 ms at 48 MHz, so
-that a device with a large model adapts within 10 ms."""
+that a device with a large model adapts within 10 ms. An engine at a clock of its own takes a byte every 5
+cycles at best (`StreamCrossing`), and then the second reading is no faster."""
 
 
 def store_crc_bits(size: int, crc_bits: int) -> int:

@@ -121,3 +121,13 @@ def test_the_store_is_read_as_fast_as_a_commit_needs(monkeypatch, bits):
     refused = host.cycles_of_commit()
     # Beside what is read: the CRC's own bytes, twice, and three more of the reply.
     assert 0 <= done - refused - limit < 150
+
+
+def test_an_engine_at_its_own_clock_is_loaded_at_a_byte_every_five_cycles():
+    """The store is read twice, once a byte per cycle for its CRC and once into the engine."""
+    engine = EngineCrossing(StubEngine(SHAPE))
+    host = Host(ByteTop(SHAPE, FOLDS, 1, engine=engine), {ENGINE: 2.03})
+    host.load(OLD)
+    done = host.cycles_of_commit()
+    host.ask(Request.JOB, JOB.pack(7, 1))
+    assert 0 <= done - host.cycles_of_commit() - (1 + 5) * SIZE < 60
