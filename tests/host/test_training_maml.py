@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib import image
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -14,6 +15,7 @@ from adakern.data.images import ImageSet
 from adakern.models import AkmNetwork, AkmNetworkConfig
 from adakern.models.akm_network import is_kernel_parameter
 from adakern.training import meta_run
+from adakern.training.curve import draw_episode_curve
 from adakern.training.episodes import EpisodeSampler, EpisodeShape, shifted
 from adakern.training.maml import SCOPES, InnerLoop, MetaLearner
 from adakern.training.meta_run import MetaSettings, measure, meta_train
@@ -330,7 +332,11 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: py
 
     with monkeypatch.context() as patch:
         patch.setattr(meta_run._Run, "_step", interrupted)
-        with pytest.raises(AdakernError, match="stopped after iteration 4 of 9"):
+        with pytest.raises(AdakernError, match="stopped after iteration 6 of 9"):
+            run(tmp_path / "cut")
+        # A second time in the middle of the same stretch, ahead of its first iteration.
+        calls = 6
+        with pytest.raises(AdakernError, match="stopped after iteration 6 of 9"):
             run(tmp_path / "cut")
     resumed = run(tmp_path / "cut")
     assert [entry["iteration"] for entry in resumed.curve] == [4, 8, 9]
@@ -340,10 +346,33 @@ def test_interrupted_run_ends_with_the_same_bits(tmp_path: Path, monkeypatch: py
     assert figures == [{k: v for k, v in entry.items() if k != "seconds"} for entry in resumed.curve]
 
 
+def test_a_run_that_is_stopped_in_its_first_iteration_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(self, iteration):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(meta_run._Run, "_step", interrupted)
+    with pytest.raises(AdakernError, match="stopped before the first iteration was whole; run it again"):
+        run(tmp_path)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_curve_of_one_point_shows_it(tmp_path: Path):
+    drawn = []
+    for accuracy in (0.2, 0.9):
+        draw_episode_curve(tmp_path / "curve.png", [{"iteration": 3, "loss": 1.0, "accuracy": accuracy}])
+        drawn.append(image.imread(tmp_path / "curve.png")[..., :3])
+    # Away from the axes' texts a line's or marker's blue is all that is coloured.
+    assert all(np.ptp(pixels[300:480, 200:500], axis=2).max() > 0.3 for pixels in drawn)
+
+
 def test_folder_of_another_run_is_refused(tmp_path: Path):
     run(tmp_path)
-    with pytest.raises(InputError, match="other loop"):
+    with pytest.raises(InputError, match="a run with scope 'all', not 'head'; give the same again"):
         run(tmp_path, scope="head")
+    with pytest.raises(InputError, match="a run with iterations 9, not 8"):
+        run(tmp_path, settings=dataclasses.replace(SETTINGS, iterations=8))
     with pytest.raises(InputError, match="other images"):
         run(tmp_path, images=image_set(seed=3))
 

@@ -57,22 +57,24 @@ class Checkpoint:
     @classmethod
     def resume(
         cls, out: Path, identity: dict[str, Any], model: nn.Module, optimiser: Optimizer
-    ) -> list[dict[str, Any]]:
-        """Go on where the run in the folder ``out`` was; its curve so far, empty without a checkpoint.
+    ) -> "Checkpoint | None":
+        """Go on where the run in the folder ``out`` was; its checkpoint, None where there is none.
 
-        Raises InputError where that run was started with something else than ``identity`` says.
+        Raises InputError where that run was started with something else than ``identity`` says, with both
+        values of the first field that differs.
         """
         if not (out / CHECKPOINT).exists():
-            return []
+            return None
         found = cls.load(out / CHECKPOINT)
         for name, value in identity.items():
-            if found.run.get(name) != value:
+            if (known := found.run.get(name)) != value:
                 raise InputError(
-                    f"holds a run with other {name}", str(out), "use another folder or remove this one"
+                    f"holds a run with {_difference(name, known, value)}",
+                    str(out),
+                    "give the same again, use another folder or remove this one",
                 )
         found.restore(model, optimiser)
-        curve: list[dict[str, Any]] = found.run["curve"]
-        return curve
+        return found
 
     def save(self, path: Path) -> None:
         """Write atomically: a run killed while it writes keeps the checkpoint before."""
@@ -93,3 +95,12 @@ class Checkpoint:
             return cls(tensors, json.loads(metadata["run"]))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise ArtifactError(f"unreadable ({error})", str(path), "remove it to start anew") from None
+
+
+def _difference(name: str, known: Any, wanted: Any) -> str:
+    """What part of a run's identity is another: its first field that differs, with both values."""
+    if isinstance(known, dict) and isinstance(wanted, dict):
+        for field, value in wanted.items():
+            if known.get(field) != value:
+                return f"{field} {known.get(field)!r}, not {value!r}"
+    return f"other {name}"

@@ -14,6 +14,9 @@ Epochs = Sequence[dict[str, Any]]
 """One entry per epoch: ``epoch``, ``loss``, ``scales`` (mean height, mean length), ``seconds`` and, where
 there are validation records, ``validation`` (figures by name)."""
 
+_LINE = ".-"
+"""With a marker: a curve of a single entry has no line."""
+
 
 def save_curve(path: Path, epochs: Epochs) -> None:
     """Write the curve as JSON."""
@@ -26,13 +29,15 @@ def draw_curve(path: Path, epochs: Epochs) -> None:
     figure = Figure(figsize=(7, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     numbers = [entry["epoch"] for entry in epochs]
-    upper.plot(numbers, [entry["loss"] for entry in epochs], label="training loss")
+    upper.plot(numbers, [entry["loss"] for entry in epochs], _LINE, label="training loss")
     for name in epochs[-1].get("validation", {}):
-        upper.plot(numbers, [entry["validation"][name] for entry in epochs], label=f"validation {name}")
+        upper.plot(
+            numbers, [entry["validation"][name] for entry in epochs], _LINE, label=f"validation {name}"
+        )
     upper.legend()
     upper.set_title("Learning curve")
     for index, direction in enumerate(("height", "length")):
-        lower.plot(numbers, [entry["scales"][index] for entry in epochs], label=f"scale {direction}")
+        lower.plot(numbers, [entry["scales"][index] for entry in epochs], _LINE, label=f"scale {direction}")
     lower.legend()
     lower.set_xlabel("epoch")
     lower.set_ylabel("mean scale")
@@ -44,12 +49,12 @@ def draw_episode_curve(path: Path, entries: Epochs) -> None:
     figure = Figure(figsize=(7, 6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     numbers = [entry["iteration"] for entry in entries]
-    upper.plot(numbers, [entry["loss"] for entry in entries], label="query loss after adaptation")
+    upper.plot(numbers, [entry["loss"] for entry in entries], _LINE, label="query loss after adaptation")
     upper.legend()
     upper.set_title("Learning curve")
     for name in ("accuracy", "validation"):
         if name in entries[-1]:
-            lower.plot(numbers, [entry[name] for entry in entries], label=name)
+            lower.plot(numbers, [entry[name] for entry in entries], _LINE, label=name)
     lower.legend()
     lower.set_xlabel("iteration")
     lower.set_ylabel("right answers")

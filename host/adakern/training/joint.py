@@ -167,8 +167,9 @@ class _Run:
                 }
             )
         )
-        self.curve = Checkpoint.resume(out, self.identity, self.encoder, self.optimiser)
-        if not self.curve:
+        found = Checkpoint.resume(out, self.identity, self.encoder, self.optimiser)
+        self.curve: list[dict[str, Any]] = found.run["curve"] if found is not None else []
+        if found is None:
             self._centre()
 
     def _centre(self) -> None:

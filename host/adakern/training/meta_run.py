@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ class MetaSettings:
 
     ``iterations`` of Adam with ``tasks`` episodes each, a short warm-up and a cosine to zero. The
     logarithms of the inner step sizes learn at ``rate_factor`` times the rate. ``clip`` bounds the
-    gradient's norm. Every ``every`` iterations a checkpoint and an entry of the curve are written;
+    gradient's norm. Every ``every`` iterations, and where a run is interrupted, a checkpoint is written, and
+    with the former an entry of the curve;
     ``validation_episodes`` measure it, where there are classes to measure on. ``shift`` moves training
     images by up to so many pixels (`EpisodeSampler`).
     """
@@ -110,7 +111,7 @@ def meta_train(
     settings and data) is resumed and ends, at the same number of threads, with bitwise the same
     weights as a run that was never interrupted. ``validation`` has other classes and only measures.
     Raises InputError: classes with too few images, a folder with another run; AdakernError: a folder
-    that cannot be written, non-finite loss; TrainingStopped on Ctrl-C.
+    that cannot be written, non-finite loss; TrainingStopped on Ctrl-C, when every whole iteration is kept.
     """
     check_writable(out / LEARNER)
     run = _Run(learner, images, validation, out, shape, settings)
@@ -118,14 +119,10 @@ def meta_train(
         with progress_bar(progress) as bar:
             task = bar.add_task("iteration", total=settings.iterations, completed=run.done, figures="")
             while run.done < settings.iterations:
-                entry = run.stretch()
-                bar.update(task, completed=run.done, figures=summary(entry["loss"], run.figures(entry)))
+                entry = run.stretch(lambda: bar.advance(task))
+                bar.update(task, figures=summary(entry["loss"], run.figures(entry)))
     except KeyboardInterrupt:
-        if run.curve:
-            draw_episode_curve(out / "curve.png", run.curve)
-        raise TrainingStopped(
-            f"stopped after iteration {run.done} of {settings.iterations}", str(out), "run it again to resume"
-        ) from None
+        raise run.stopped() from None
     draw_episode_curve(out / "curve.png", run.curve)
     learner.save(out / LEARNER)
     return MetaResult(learner.eval(), out / LEARNER, tuple(run.curve))
@@ -167,30 +164,65 @@ class _Run:
             "images": _digest((images.images, images.labels)),
             "validation": _digest((validation.images, validation.labels)) if validation is not None else "",
         }
-        self.curve = Checkpoint.resume(out, self.identity, learner, self.optimiser)
+        # Behind the last whole iteration.
+        self.kept = Checkpoint.resume(out, self.identity, learner, self.optimiser)
+        run = self.kept.run if self.kept is not None else {}
+        self.curve: list[dict[str, Any]] = run.get("curve", [])
+        # Loss, accuracy and seconds of each iteration behind the curve.
+        self.stretched: list[list[float]] = list(run.get("stretched", ()))
 
     @property
     def done(self) -> int:
         """Iterations so far."""
-        return self.curve[-1]["iteration"] if self.curve else 0
+        return _iterations(self.curve, self.stretched)
 
-    def stretch(self) -> dict[str, Any]:
-        """Train up to the next entry of the curve, then write checkpoint and curve; returns the entry."""
-        started = time.monotonic()
+    def _keep(self) -> Checkpoint:
+        """The state as it is now, which an interruption falls back to: in the middle of a step there is none."""
+        run = {**self.identity, "curve": list(self.curve), "stretched": list(self.stretched)}
+        self.kept = Checkpoint.of(self.learner, self.optimiser, run)
+        return self.kept
+
+    def stopped(self) -> TrainingStopped:
+        """What to raise on Ctrl-C, with every whole iteration written."""
+        if self.kept is None:
+            return TrainingStopped(
+                "stopped before the first iteration was whole", str(self.out), "run it again"
+            )
+        self.kept.save(self.out / CHECKPOINT)
+        curve, stretched = self.kept.run["curve"], self.kept.run.get("stretched", ())
+        if curve:
+            save_curve(self.out / "curve.json", curve)
+            draw_episode_curve(self.out / "curve.png", curve)
+        return TrainingStopped(
+            f"stopped after iteration {_iterations(curve, stretched)} of {self.settings.iterations}",
+            str(self.out),
+            "run it again to resume",
+        )
+
+    def stretch(self, advance: Callable[[], None]) -> dict[str, Any]:
+        """Train up to the next entry of the curve, then write checkpoint and curve; returns the entry.
+
+        ``advance`` is called after every iteration.
+        """
         settings = self.settings
-        first, last = self.done, min(self.done + settings.every, settings.iterations)
+        last = min(_iterations(self.curve, ()) + settings.every, settings.iterations)
         self.learner.train()
-        figures = np.array([self._step(iteration) for iteration in range(first, last)])
-        loss, accuracy = figures.mean(axis=0).tolist()
+        while self.done < last:
+            started = time.monotonic()
+            loss, accuracy = self._step(self.done)
+            self.stretched.append([loss, accuracy, time.monotonic() - started])
+            self._keep()
+            advance()
+        started = time.monotonic()
+        loss, accuracy, seconds = np.mean(self.stretched, axis=0).tolist()
         entry: dict[str, Any] = {"iteration": last, "loss": loss, "accuracy": accuracy}
         if self.validation is not None:
             self.learner.eval()
             shares = measure(self.learner, self.validation, settings.validation_episodes, settings.seed)
             entry["validation"] = float(shares.mean())
-        entry["seconds"] = time.monotonic() - started
-        self.curve.append(entry)
-        checkpoint = Checkpoint.of(self.learner, self.optimiser, {**self.identity, "curve": self.curve})
-        checkpoint.save(self.out / CHECKPOINT)
+        entry["seconds"] = seconds * len(self.stretched) + time.monotonic() - started
+        self.curve, self.stretched = [*self.curve, entry], []
+        self._keep().save(self.out / CHECKPOINT)
         save_curve(self.out / "curve.json", self.curve)
         return entry
 
@@ -217,6 +249,11 @@ class _Run:
             )
         self.optimiser.step()
         return value, float(accuracies.detach().mean())
+
+
+def _iterations(curve: Sequence[Mapping[str, Any]], stretched: Sequence[object]) -> int:
+    """Iterations in the curve and behind it."""
+    return (curve[-1]["iteration"] if curve else 0) + len(stretched)
 
 
 def _digest(arrays: Iterable[NDArray]) -> str:
