@@ -27,9 +27,9 @@ from torch import Tensor
 import adakern
 from adakern.adaptation import adapt
 from adakern.artifact import Artifact, quantise_maps
-from adakern.cli.meta import kernel_update
 from adakern.data.images import ImageSet
 from adakern.device.base import Device
+from adakern.kernel_update import KernelUpdate
 from adakern.models import AkmNetwork
 from adakern.quantize import Calibration, quantise
 from adakern.reference.akm import AkmReference
@@ -67,7 +67,7 @@ class Integers:
         """The artifact of a network that the learner adapted."""
         if not self.updates:
             return quantise(network, calibration(self.images[:EACH_TIME]), clip_sigma=True)
-        update = kernel_update(network, self.learner.loop.adapts_head, ())
+        update = KernelUpdate.of(network, self.learner.loop.adapts_head)
         return adapt(self.base, update, clip_sigma=True)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save as to_safetensors
@@ -14,6 +15,9 @@ from adakern_spec.errors import AdakernError, ArtifactError
 
 from .files import write_atomically
 from .tensor_file import read_tensors
+
+if TYPE_CHECKING:
+    from .models import AkmNetwork
 
 FORMAT = "adakern-kernel-update"
 VERSION = "1"
@@ -76,6 +80,20 @@ class KernelUpdate:
         head = {"class_weights": self.class_weights, "class_biases": self.class_biases}
         chosen = layers | {name: values for name, values in head.items() if values is not None}
         return {name: np.ascontiguousarray(values, np.float32) for name, values in chosen.items()}
+
+    @classmethod
+    def of(cls, network: "AkmNetwork", with_head: bool, classes: tuple[str, ...] = ()) -> "KernelUpdate":
+        """r and s of an adapted network, with its classifier where that was adapted."""
+        values = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+        layers = range(len(network.convs))
+        return cls(
+            r=tuple(values[f"convs.{index}.r"] for index in layers),
+            s=tuple(values[f"convs.{index}.s"] for index in layers),
+            class_weights=values["classifier.weight"] if with_head else None,
+            class_biases=values["classifier.bias"] if with_head else None,
+            classes=classes,
+            network=digest_of_rest(values, with_head),
+        )
 
     def save(self, path: Path) -> None:
         """Write one safetensors file, atomically."""

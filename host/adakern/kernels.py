@@ -144,5 +144,5 @@ def _check_sigma(sigma: float, radius: int, where: str) -> None:
         raise InputError(
             f"sigma {sigma:.4f} needs a radius of {int(3 * sigma)}, the smoother has {radius}",
             where,
-            f"use |r| up to {fitting:.4f} or clip it (--clip-sigma)",
+            f"use |r| up to {fitting:.4f} or clip it (--clip-sigma, clip_sigma=True)",
         )

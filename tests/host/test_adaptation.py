@@ -1,6 +1,7 @@
 """An adaptation in integers against the adapted float network."""
 
 import copy
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,6 @@ import torch
 
 from adakern.adaptation import adapt, round_classifier
 from adakern.artifact import quantise_maps
-from adakern.cli.meta import kernel_update
 from adakern.kernel_update import KernelUpdate
 from adakern.kernels import largest_sigma
 from adakern.models import AkmNetwork, AkmNetworkConfig
@@ -52,13 +52,7 @@ def changed(network: AkmNetwork, head: bool, seed: int = 3) -> tuple[AkmNetwork,
         if head:
             other.classifier.weight.normal_(0, 5)
             other.classifier.bias.normal_(0, 3)
-    values = {name: value.numpy().copy() for name, value in other.state_dict().items()}
-    update = KernelUpdate(
-        r=tuple(values[f"convs.{index}.r"] for index in range(3)),
-        s=tuple(values[f"convs.{index}.s"] for index in range(3)),
-        class_weights=values["classifier.weight"] if head else None,
-        class_biases=values["classifier.bias"] if head else None,
-    )
+    update = dataclasses.replace(KernelUpdate.of(other, head), network="")
     return other, update
 
 
@@ -113,7 +107,7 @@ def test_what_does_not_fit_is_refused(network, artifact):
 def test_an_update_belongs_to_the_weights_that_it_was_made_for(network, artifact, head, tmp_path):
     other, _ = changed(network, head)
     path = tmp_path / "update.safetensors"
-    kernel_update(other, head, tuple("abcde")).save(path)
+    KernelUpdate.of(other, head, tuple("abcde")).save(path)
     assert adapt(artifact, KernelUpdate.load(path)).parameters != artifact.parameters
     # A classifier counts where it is not sent.
     strangers = ["convs.1.weight", "convs.2.bias", *([] if head else ["classifier.bias"])]
@@ -121,7 +115,7 @@ def test_an_update_belongs_to_the_weights_that_it_was_made_for(network, artifact
         stranger = copy.deepcopy(other)
         with torch.no_grad():
             stranger.get_parameter(name).view(-1)[1] += 1e-3
-        kernel_update(stranger, head, tuple("abcde")).save(path)
+        KernelUpdate.of(stranger, head, tuple("abcde")).save(path)
         with pytest.raises(InputError, match=f"^{path}: made for another network, .*; adapt the learner"):
             adapt(artifact, KernelUpdate.load(path), where=str(path))
 

@@ -101,6 +101,12 @@ def test_adaptation_writes_what_a_device_needs(
             assert not np.array_equal(values[layer], start[f"convs.{layer}.{name}"].numpy())
             np.testing.assert_allclose(report[name][layer], values[layer], rtol=1e-6)
     assert (found.class_weights is None) is (scope == "kernel")
+    sent = {"kernel": "r and s", "kernel+head": "r, s and classifier"}[scope]
+    assert cli("adapt", learner, support, "--out", update).out == f"{sent} in {update}\n"
+    assert ("class_weights" in report) is (scope == "kernel+head")
+    if scope == "kernel+head":
+        np.testing.assert_allclose(report["class_weights"], found.class_weights, rtol=1e-6)
+        assert report["class_biases"] == found.class_biases.tolist()
     assert found.classes == tuple(report["classes"])
 
 
@@ -119,12 +125,54 @@ def test_damaged_support_images_are_skipped_and_counted(
     assert "of 6 images right" in outcome.out
 
 
+def test_a_class_without_a_readable_image_is_named(
+    cli: Cli, trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    support = write_images(tmp_path / "support", 4, 1, 5)
+    (support / "class1" / "0.png").write_bytes(b"no image")
+    outcome = cli("adapt", trained("kernel+head"), support, "--out", tmp_path / "u")
+    assert f"{support}: class 'class1' has no readable image; mend its images or remove it" in outcome.error
+    assert "warning: class 'class1' has no readable image; left out" in outcome.err
+    assert not (tmp_path / "u").exists()
+
+
+def test_an_update_has_as_many_classes_as_the_device(
+    cli: Cli, trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    support = write_images(tmp_path / "support", 4, 1, 5)
+    learner = trained("kernel+head")
+    outcome = cli("adapt", learner, support, "--out", tmp_path / "u")
+    assert f"{support}: 4 classes, a device of this learner takes 3; give 3" in outcome.error
+    assert not (tmp_path / "u").exists()
+    assert cli("adapt", learner, support, "--network", tmp_path / "n").status == 0
+    assert load_network(tmp_path / "n").config.classes == 4
+
+
+def test_what_adapts_by_default_is_what_a_device_can_be_sent(
+    cli: Cli, trained: Callable[..., Path], tmp_path: Path
+) -> None:
+    options = ("--ways", 3, "--queries", 2, "--iterations", 1, "--tasks", 1)
+    start = trained("head")
+    outcome = cli("meta-train", tmp_path / "images", "--out", tmp_path / "x", "--start", start, *options)
+    assert outcome.status == 0, outcome.err
+    assert MetaLearner.load(tmp_path / "x" / "learner.safetensors").loop.scope == "kernel+head"
+
+
 def test_bad_input_is_one_line(cli: Cli, trained: Callable[..., Path], tmp_path: Path) -> None:
     learner = trained("all")
     support = write_images(tmp_path / "support", 3, 2, 5)
     few = write_images(tmp_path / "few", 6, 2, 1)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "other.json").write_text('{"channel": [1, 4]}')
     cases = {
+        (
+            "meta-train",
+            few,
+            "--out",
+            tmp_path / "x",
+            "--config",
+            tmp_path / "other.json",
+        ): f"{tmp_path / 'other.json'}: unknown field 'channel'; the fields are channels, height, length",
         ("adapt", learner, support, "--out", tmp_path / "u"): "adapts the convolutions too",
         ("adapt", learner, support): "nothing to do",
         ("adapt", learner, tmp_path / "empty", "--network", tmp_path / "n"): "no image in this folder",
@@ -138,7 +186,9 @@ def test_bad_input_is_one_line(cli: Cli, trained: Callable[..., Path], tmp_path:
             "--ways",
             3,
         ): "has 2 images, 1 shots and 5 queries need 6",
-        ("meta-train", few, "--out", tmp_path / "x", "--ways", 9, "--queries", 1): "6 classes for 9 ways",
+        ("meta-train", few, "--out", tmp_path / "x", "--ways", 9, "--queries", 1): (
+            f"training images ({few}): 6 classes for 9 ways"
+        ),
         (
             "meta-train",
             few,
@@ -154,6 +204,11 @@ def test_bad_input_is_one_line(cli: Cli, trained: Callable[..., Path], tmp_path:
         outcome = cli(*arguments)
         assert outcome.status == 1
         assert message in outcome.error, outcome.error
+
+
+def test_a_scope_that_there_is_not_is_named(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("meta-train", tmp_path, "--out", tmp_path / "x", "--scope", "kernels")
+    assert "Invalid value for '--scope': 'kernels' is not one of 'all'" in outcome.error
 
 
 def test_a_network_without_r_and_s_has_no_update(

@@ -105,7 +105,7 @@ def test_long_sequences_are_refused_or_cut(tmp_path):
 def test_absent_and_unreadable_files(tmp_path):
     with pytest.raises(InputError, match=r"absent\.fasta: No such file"):
         list(read_records(tmp_path / "absent.fasta", Admission()))
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="a folder; what is read here is sequences"):
         list(read_records(tmp_path, Admission()))
     path = tmp_path / "binary.fasta"
     path.write_bytes(bytes(range(255, 0, -1)))

@@ -9,7 +9,7 @@ from torch.nn import functional
 from adakern.models import AKMConv2d, AkmNetwork, AkmNetworkConfig, convert, load_network, save_network
 from adakern.models.akm_network import is_kernel_parameter
 from adakern.training.maml import InnerLoop, MetaLearner
-from adakern_spec.errors import AdakernError, ArtifactError, ShapeError
+from adakern_spec.errors import AdakernError, ArtifactError, InputError, ShapeError
 
 SMALL = AkmNetworkConfig(
     channels=(2, 3, 4, 5), height=9, length=7, downsample=("stride2", "none", "max2"), classes=3, max_radius=3
@@ -140,7 +140,12 @@ def test_bad_configurations_are_refused(fields):
 
 
 def test_unknown_fields_and_shapes_are_refused():
-    with pytest.raises(ShapeError, match="padding"):
+    with pytest.raises(ShapeError, match="unknown field 'padding'; use channels, height"):
         AkmNetworkConfig.from_json(SMALL.to_json() | {"padding": 1})
     with pytest.raises(ShapeError, match=r"\[B, 2, 9, 7\]"):
         network()(torch.zeros(1, 2, 7, 9))
+
+
+def test_swapped_arguments_of_save_network_are_told(tmp_path):
+    with pytest.raises(InputError, match="save_network: PosixPath for a network; give path, then network"):
+        save_network(AkmNetwork(AkmNetworkConfig()), tmp_path / "x")

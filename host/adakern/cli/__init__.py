@@ -76,7 +76,9 @@ def run(arguments: Sequence[str]) -> int:
         say("interrupted: run the same command again")
         return INTERRUPTED
     except typer.TyperException as error:
-        say(f"error: command line: {one_line(error.format_message()).rstrip('.')}; see adakern --help")
+        # Typer leaves the prefix of what checked the value in some of its messages.
+        message = one_line(error.format_message()).replace("Value error, ", "").rstrip(".")
+        say(f"error: command line: {message}; see adakern --help")
         return USAGE
     except BrokenPipeError:
         # Whoever read the results has enough of them; nothing is left to say, and nowhere to say it.

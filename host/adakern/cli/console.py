@@ -30,6 +30,9 @@ DeviceUrl = Annotated[
         show_default=False,
     ),
 ]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="The same number gives the same weights.", show_default=False)
+]
 Multipliers = Annotated[int, typer.Option(min=1, help="Multiplier budget of a simulated device.")]
 
 

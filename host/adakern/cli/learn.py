@@ -2,6 +2,7 @@
 
 import json as json_module
 from collections.abc import Sequence
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,11 +138,11 @@ def _encoder_config(
         "outputs": outputs,
         "output_names": names,
     }
-    return EncoderConfig.from_json(fields_of(path) | known)
+    return EncoderConfig.from_json(fields_of(path, EncoderConfig) | known)
 
 
-def fields_of(path: Path | None) -> dict[str, Any]:
-    """Fields of the user's configuration file, none without one."""
+def fields_of(path: Path | None, config: type[Any]) -> dict[str, Any]:
+    """Fields of the user's configuration file, none without one; the dataclass ``config`` has them."""
     if path is None:
         return {}
     try:
@@ -150,4 +151,7 @@ def fields_of(path: Path | None) -> dict[str, Any]:
         raise InputError(f"no readable JSON ({error})", str(path), "write an object of fields") from None
     if not isinstance(chosen, dict):
         raise InputError("no JSON object", str(path), 'write an object of fields, as {"iterations": 3}')
+    known = [field.name for field in fields(config)]
+    if unknown := [name for name in chosen if name not in known]:
+        raise InputError(f"unknown field {unknown[0]!r}", str(path), f"the fields are {', '.join(known)}")
     return chosen

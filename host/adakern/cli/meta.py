@@ -8,14 +8,13 @@ import typer
 
 from adakern_spec.errors import InputError
 
-from .console import Interrupted, Json, emit
+from .console import Interrupted, Json, Threads, emit
 from .images import read_pixels
 from .learn import fields_of
 
 if TYPE_CHECKING:
     from ..data.images import ImageSet
-    from ..kernel_update import KernelUpdate
-    from ..models import AkmNetwork, AkmNetworkConfig
+    from ..models import AkmNetworkConfig
     from ..training.maml import MetaLearner
 
 LEARNER = "learner.safetensors"
@@ -54,7 +53,7 @@ def meta_train(
     queries: Annotated[int, typer.Option(min=1, help="Images of each to measure on.")] = 5,
     scope: Annotated[
         Scope, typer.Option(help="What adapts: everything, r and s, these and the classifier, or that alone.")
-    ] = Scope.ALL,
+    ] = Scope.KERNEL_AND_HEAD,
     steps: Annotated[int, typer.Option(min=1, help="Of the inner loop.")] = 2,
     first_order: Annotated[
         bool, typer.Option("--first-order", help="Leave the second derivatives out.")
@@ -70,9 +69,7 @@ def meta_train(
     tasks: Annotated[int, typer.Option(min=1, help="Episodes per iteration, in parallel.")] = 8,
     learning_rate: Annotated[float, typer.Option()] = 3e-3,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="The same number gives the same weights.", show_default=False)
-    ] = None,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Meta-train an AKM network (MAML) on N-way K-shot episodes of labelled images.
@@ -83,7 +80,7 @@ def meta_train(
 
     if start is not None and config is not None:
         raise InputError("both --start and --config", "command line", "the start has its configuration")
-    known = {"classes": ways} | fields_of(config)
+    known = {"classes": ways} | fields_of(config, AkmNetworkConfig)
     shape = _learner(start).network.config if start is not None else AkmNetworkConfig.from_json(known)
     images = _labelled(data, shape, rotations)
     measured = _labelled(validation, shape, rotations) if validation is not None else None
@@ -157,7 +154,9 @@ def adapt(
 ) -> None:
     """Adapt a meta-trained network to the classes of a few images.
 
-    With a learner that adapts r and s (and classifier), --out is all that a running device needs.
+    With a learner that adapts r and s (and classifier), --out is all that a running device needs: it takes
+    as many classes as the learner's configuration says. --network and --test take any number of them where
+    the classifier adapts.
     """
     given = _learner(learner)
     scope = given.loop.scope
@@ -173,6 +172,16 @@ def adapt(
         raise InputError("nothing to do", "command line", "give --out, --network or --test")
     shape = given.network.config
     images = _labelled(support, shape)
+    if images.lost:
+        raise InputError(
+            f"class {images.lost[0]!r} has no readable image", str(support), "mend its images or remove it"
+        )
+    if out is not None and given.loop.adapts_head and len(images.classes) != shape.classes:
+        raise InputError(
+            f"{len(images.classes)} classes, a device of this learner takes {shape.classes}",
+            str(support),
+            f"give {shape.classes}, or write the whole network with --network",
+        )
     measured = _labelled(test, shape) if test is not None else None
     if measured is not None and measured.classes != images.classes:
         raise InputError("other classes than the support images", str(test), "use the same folders' names")
@@ -180,6 +189,7 @@ def adapt(
     import numpy as np
     import torch
 
+    from ..kernel_update import KernelUpdate
     from ..models import save_network
     from ..training.episodes import as_inputs
 
@@ -192,10 +202,13 @@ def adapt(
         "skipped": len(images.skipped),
     }
     if out is not None:
-        update = kernel_update(adapted, given.loop.adapts_head, classes)
+        update = KernelUpdate.of(adapted, given.loop.adapts_head, classes)
         update.save(out)
         report["update"] = str(out)
         report |= {name: [layer.tolist() for layer in getattr(update, name)] for name in ("r", "s")}
+        if update.class_weights is not None and update.class_biases is not None:
+            report["class_weights"] = update.class_weights.tolist()
+            report["class_biases"] = update.class_biases.tolist()
     if network is not None:
         save_network(network, adapted)
         report["network"] = str(network)
@@ -206,27 +219,12 @@ def adapt(
     if json:
         emit(report)
         return
-    for name, what in (("update", "r and s"), ("network", "adapted network")):
+    sent = "r, s and classifier" if given.loop.adapts_head else "r and s"
+    for name, what in (("update", sent), ("network", "adapted network")):
         if name in report:
             print(f"{what} in {report[name]}")
     if measured is not None:
         print(f"{report['accuracy']:.1%} of {len(measured.images)} images right")
-
-
-def kernel_update(network: "AkmNetwork", with_head: bool, classes: tuple[str, ...]) -> "KernelUpdate":
-    """r and s of an adapted network, with its classifier where that was adapted."""
-    from ..kernel_update import KernelUpdate, digest_of_rest
-
-    values = {name: value.numpy() for name, value in network.state_dict().items()}
-    layers = range(len(network.convs))
-    return KernelUpdate(
-        r=tuple(values[f"convs.{index}.r"] for index in layers),
-        s=tuple(values[f"convs.{index}.s"] for index in layers),
-        class_weights=values["classifier.weight"] if with_head else None,
-        class_biases=values["classifier.bias"] if with_head else None,
-        classes=classes,
-        network=digest_of_rest(values, with_head),
-    )
 
 
 def _learner(path: Path) -> "MetaLearner":

@@ -49,8 +49,8 @@ class ImageSet:
     """Images uint8 [N, C, H, L] in reading order, with what was done to get them.
 
     ``names`` [N] say where each came from; ``labels`` int64 [N] index ``classes`` (empty where there are
-    none). ``skipped``: one line per file that could not be read. ``converted``: how many images were
-    converted, by what was done.
+    none). ``skipped``: one line per file that could not be read; ``lost``: classes that have no other files.
+    ``converted``: how many images were converted, by what was done. ``source``: path, where there is one.
     """
 
     images: Pixels
@@ -58,15 +58,18 @@ class ImageSet:
     labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     classes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     converted: dict[str, int] = field(default_factory=dict)
+    source: str = ""
 
     def messages(self) -> list[str]:
-        """Lines for the user: one per skipped file, their count, one per kind of conversion."""
+        """Lines for the user: one per skipped file, their count, one per lost class and conversion."""
         lines = [f"warning: {line}; skipped" for line in self.skipped]
         if self.skipped:
             lines.append(
                 f"warning: {len(self.skipped)} of {len(self.skipped) + len(self.images)} files skipped"
             )
+        lines += [f"warning: class {name!r} has no readable image; left out" for name in self.lost]
         return lines + [f"{count} images: {what}" for what, count in self.converted.items()]
 
     def members(self) -> list[NDArray[np.int64]]:
@@ -125,7 +128,9 @@ def read_images(path: Path, shape: ImageShape, *, labelled: bool, convert: bool 
     folders = [str(file.parent.relative_to(root)) for file, _ in kept] if labelled else None
     if labelled and any(file.parent == root for file in files):
         raise InputError("images outside of any class's folder", str(path), "make one folder per class")
-    return reader.image_set(path, [pixels for _, pixels in kept], names, folders)
+    images = reader.image_set(path, [pixels for _, pixels in kept], names, folders)
+    given = {str(file.parent.relative_to(root)) for file in files} if labelled else set()
+    return replace(images, lost=tuple(sorted(given - set(images.classes))))
 
 
 def _image_files(folder: Path) -> Iterator[Path]:
@@ -232,7 +237,7 @@ class _Reader:
             raise InputError(
                 f"none of {len(self.skipped)} images readable" if self.skipped else "no images",
                 str(path),
-                "give PNG or JPEG images, or an .npz with some",
+                "what is read here is images: give PNG or JPEG files, or an .npz with some",
             )
         classes, indices = np.unique(labels, return_inverse=True) if labels is not None else ((), ())
         return ImageSet(
@@ -242,6 +247,7 @@ class _Reader:
             classes=tuple(str(name) for name in classes),
             skipped=tuple(self.skipped),
             converted=dict(self.converted),
+            source=str(path),
         )
 
 

@@ -15,6 +15,9 @@ from .admission import Admission, letters_of
 from .fasta import read_fasta
 from .records import SequenceRecord
 
+SEQUENCES = "what is read here is sequences: give FASTA, .csv or .npz"
+"""The mend where a path is of another kind."""
+
 MISSING = ("", "nan", "na")
 """Cells of a target column that mean "not measured"."""
 
@@ -169,6 +172,8 @@ def read_records(
     ``columns`` matters for CSV alone. Raises InputError for a file that does not exist or is not
     readable, and whatever the format's own reader raises.
     """
+    if path.is_dir():
+        raise InputError("a folder", str(path), SEQUENCES)
     with _readable(path):
         match path.suffix.lower():
             case ".csv":
@@ -189,4 +194,4 @@ def _readable(path: Path) -> Iterator[None]:
     except csv.Error as error:
         raise InputError(f"no CSV ({error})", str(path), "write it as comma-separated text") from None
     except UnicodeDecodeError:
-        raise InputError("no text file", str(path), "give FASTA, .csv or .npz") from None
+        raise InputError("no text file", str(path), SEQUENCES) from None

@@ -1,6 +1,6 @@
 """The small AKM network that the gateware runs whole: layers, global average, linear classifier."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from adakern_spec.errors import AdakernError, ShapeError
+from adakern_spec.errors import AdakernError, InputError, ShapeError
 
 from .akm import MAX_RADIUS, STARTING_GATE, STARTING_SIGMA, AKMConv2d
 from .smoothing import Border, check_border
@@ -94,15 +94,13 @@ class AkmNetworkConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "AkmNetworkConfig":
         """Raises ShapeError for fields that there are not, and for values that cannot be built."""
+        names = [field.name for field in fields(cls)]
+        if unknown := [name for name in values if name not in names]:
+            raise ShapeError(f"unknown field {unknown[0]!r}", "AKM network", f"use {', '.join(names)}")
         known: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
-        try:
-            return cls(**known)
-        except TypeError as error:
-            raise ShapeError(
-                f"unknown or unfit field ({error})", "AKM network", "see AkmNetworkConfig"
-            ) from None
+        return cls(**known)
 
 
 class AkmNetwork(nn.Module):
@@ -200,6 +198,8 @@ def save_network(path: Path, network: AkmNetwork) -> None:
     Raises AdakernError for non-finite weights and when the system refuses the file, ShapeError as
     `check_convs`.
     """
+    if not isinstance(network, AkmNetwork):
+        raise InputError(f"{type(network).__name__} for a network", "save_network", "give path, then network")
     check_convs(network)
     WeightsFile(network.config.to_json(), network.state_dict()).save(path, FORMAT)
 

@@ -45,22 +45,24 @@ class EpisodeSampler:
     With ``shift`` every image drawn is moved by up to so many pixels in both directions, at random; the
     pixels that come in repeat the edge's.
     Raises InputError for a set with fewer classes than ``ways``, or with a class that has fewer than
-    ``shots + queries`` images; the message names it, and the set as ``what``.
+    ``shots + queries`` images; the message names it, and the set as ``what`` and by
+    its path.
     """
 
     def __init__(
         self, images: ImageSet, shape: EpisodeShape, shift: int = 0, what: str = "image set"
     ) -> None:
         members = images.members()
+        where = f"{what} ({images.source})" if images.source else what
         if len(members) < shape.ways:
-            raise InputError(f"{len(members)} classes for {shape.ways} ways", what, "add classes")
+            raise InputError(f"{len(members)} classes for {shape.ways} ways", where, "add classes")
         needed = shape.shots + shape.queries
         for name, indices in zip(images.classes, members, strict=True):
             if len(indices) < needed:
                 raise InputError(
                     f"class {name!r} has {len(indices)} images, {shape.shots} shots and {shape.queries} "
                     f"queries need {needed}",
-                    what,
+                    where,
                     "add images to it, remove it, or use fewer shots or queries",
                 )
         self.shape, self.shift = shape, shift

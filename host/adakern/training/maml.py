@@ -121,7 +121,9 @@ class MetaLearner(nn.Module):
         names = [name for name, _ in network.named_parameters() if loop.covers(name)]
         if not any(is_kernel_parameter(name) for name in names) and loop.scope.startswith("kernel"):
             raise InputError(
-                "a network without r and s", f"inner loop over {loop.scope}", "use an AKM network"
+                "a network without r and s",
+                f"inner loop over {loop.scope}",
+                "use an AKM network or scope all or head",
             )
         self.log_rates = nn.ParameterDict(
             # ParameterDict takes no dots in a name.

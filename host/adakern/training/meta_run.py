@@ -177,7 +177,7 @@ class _Run:
         return _iterations(self.curve, self.stretched)
 
     def _keep(self) -> Checkpoint:
-        """The state as it is now, which an interruption falls back to: in the middle of a step there is none."""
+        """The state behind a whole iteration: what an interruption falls back to."""
         run = {**self.identity, "curve": list(self.curve), "stretched": list(self.stretched)}
         self.kept = Checkpoint.of(self.learner, self.optimiser, run)
         return self.kept
