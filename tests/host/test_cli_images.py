@@ -17,6 +17,8 @@ from adakern.artifact import load, quantise_maps
 from adakern.kernel_update import KernelUpdate
 from adakern.models import AkmNetwork, AkmNetworkConfig, save_network
 from adakern.reference.akm import AkmReference
+from adakern.report import pictures as report_pictures
+from adakern.report.trace import trace
 from adakern.training.maml import InnerLoop, MetaLearner
 from adakern_spec.networks import folds_for_budget, interval, latency, multipliers
 
@@ -189,7 +191,52 @@ def test_estimate_verify_and_trace(cli, model, pictures, tmp_path):
     assert report["maps"] == 5
     assert [layer["name"] for layer in report["layers"]] == ["input", "layer 0", "layer 1", "logit"]
     assert all(layer["sqnr_db"] is None or layer["sqnr_db"] > 15 for layer in report["layers"])
-    assert "<svg" in picture.read_text()
+    # Matplotlib leaves its texts as comments beside their outlines.
+    assert "logits, max error" in picture.read_text()
+
+
+def test_trace_adapts_first(cli, model, pictures, update):
+    report = json.loads(cli("trace", model, pictures, "--adapt", update, "--json").out)
+    adapted = adapt(load(model), KernelUpdate.load(update))
+    logits = expected(
+        adapted, pictures, sorted(str(p.relative_to(pictures)) for p in pictures.rglob("*.png"))
+    )
+    *_, logit = report["layers"]
+    # Of the float values; the integers are off by no more than their error.
+    assert logit["low"] == pytest.approx(logits.min(), abs=logit["error_max"])
+    assert logit["high"] == pytest.approx(logits.max(), abs=logit["error_max"])
+
+
+def test_an_image_is_drawn_as_it_is(model, pictures, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(report_pictures, "_save", lambda figure, path: drawn.append(figure))
+    maps = np.random.default_rng(0).random((2, 1, 10, 12), np.float32)
+    trace(load(model), maps, np.full(2, 12)).draw(tmp_path / "x.png")
+    shown = [axes for axes in drawn[0].axes if axes.images]
+    assert len(shown) == 2 * 3
+    assert {axes.get_aspect() for axes in shown} == {1.0}
+
+
+def test_input_of_another_kind_is_told_what_the_model_takes(
+    cli, model, small_artifact, fasta, pictures, tmp_path
+):
+    from adakern.artifact import save
+
+    save(tmp_path / "spn", small_artifact)
+    for arguments, message in {
+        ("predict", model, fasta, "-d", "emulator:"): "what is read here is images: give PNG or JPEG files",
+        (
+            "predict",
+            tmp_path / "spn",
+            pictures,
+            "-d",
+            "emulator:",
+        ): "a folder; what is read here is sequences",
+        ("trace", tmp_path / "spn", pictures / "line" / "0.png"): "no text file; what is read here is seq",
+        ("trace", tmp_path / "spn", fasta, "--adapt", fasta): "no kernels to adapt",
+        ("quantize", pictures, "--data", pictures, "--out", tmp_path / "out"): "neither encoder.safetensors",
+    }.items():
+        assert message in cli(*arguments).error
 
 
 def test_a_learner_is_quantised_with_what_it_adapts_to(cli, pictures, update, tmp_path):
@@ -197,8 +244,15 @@ def test_a_learner_is_quantised_with_what_it_adapts_to(cli, pictures, update, tm
     run, out = tmp_path / "run", tmp_path / "model.safetensors"
     run.mkdir()
     MetaLearner(AkmNetwork(CONFIG), InnerLoop(scope="kernel+head")).save(run / "learner.safetensors")
-    outcome = cli("quantize", run, "--data", pictures, "--out", out, "--json")
+    outcome = cli("quantize", run, "--data", pictures, "--out", out, "--threads", 1, "--json")
     assert outcome.status == 0, outcome.err
+    report = json.loads(outcome.out)
+    assert report["adapted"]
+    assert sum(report["shares"]) == pytest.approx(1)
+    assert 0 < report["logit_error_mean"] <= report["logit_error_max"]
+    assert "adapted to the first calibration task" in cli(
+        "quantize", run, "--data", pictures, "--out", tmp_path / "text"
+    ).out.replace("\n", " ")
     assert not load(out).parameters.class_weights.any()
     adapted = cli("predict", out, pictures, "--device", "emulator:", "--adapt", update, "--json")
     assert len({tuple(row["logits"]) for row in rows_of(adapted)}) == 24
@@ -212,7 +266,7 @@ def test_a_learner_is_quantised_with_what_it_adapts_to(cli, pictures, update, tm
         (few / name).mkdir(parents=True)
         Image.fromarray(np.zeros((10, 12), np.uint8)).save(few / name / "0.png")
     refusal = cli("quantize", run, "--data", few, "--out", out).error
-    assert "calibration images: class 'a' has 1 images" in refusal
+    assert f"calibration images ({few}): class 'a' has 1 images" in refusal
     for name in ("a", "b", "c"):
         Image.fromarray(np.full((10, 12), 99, np.uint8)).save(few / name / "1.png")
     assert cli("quantize", run, "--data", few, "--out", out).status == 0
@@ -234,7 +288,7 @@ def test_bad_adaptations_are_refused_in_one_line(cli, model, pictures, tmp_path)
 
     wide = saved(tmp_path / "wide", r=(np.full(4, 0.5), np.array([0.5, 0.5, 1.2, 0, 0, 0])))
     assert "layer 1, channel 2: sigma 1.2000" in refused(wide)
-    assert "up to 0.9999 or clip it (--clip-sigma)" in refused(wide)
+    assert "up to 0.9999 or clip it (--clip-sigma, clip_sigma=True)" in refused(wide)
     clipped = cli(
         "predict", model, pictures, "--device", "emulator:", "--adapt", wide, "--clip-sigma", "--json"
     )

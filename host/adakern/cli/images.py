@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adakern_spec.errors import ArtifactError
+from adakern_spec.akm import AkmShape
+from adakern_spec.errors import ArtifactError, InputError
 
 from .console import emit, progress, say, show
 from .records import ResultsFile, resumable
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 ClipSigma = Annotated[
     bool, typer.Option("--clip-sigma", help="Of widths above the built radius take the largest that fits.")
+]
+
+Adaptation = Annotated[
+    Path | None,
+    typer.Option("--adapt", help="Images: adapt first, to what adakern adapt wrote.", show_default=False),
 ]
 
 PAGE = 200
@@ -61,6 +67,31 @@ def images_for(artifact: "Artifact", path: Path) -> "tuple[ImageSet, np.ndarray]
     return images, images.images.astype(np.float32) * PIXEL_SCALE
 
 
+def require_kernels(loaded: "Artifact", adaptation: Path | None) -> None:
+    """InputError for an adaptation of a model that has no r and s."""
+    if adaptation is not None and not isinstance(loaded.shape, AkmShape):
+        raise InputError("a scale prediction network has no kernels to adapt", "--adapt", "leave it out")
+
+
+def adapted_model(
+    loaded: "Artifact", adaptation: Path | None, clip_sigma: bool
+) -> "tuple[Artifact, tuple[str, ...]]":
+    """The model with an update of r and s, if one is given, and the names of its classes.
+
+    It is said where all classes are equal because no classifier was adapted.
+    """
+    from ..adaptation import adapt
+    from ..kernel_update import KernelUpdate
+
+    names: tuple[str, ...] = ()
+    if adaptation is not None:
+        update = KernelUpdate.load(adaptation)
+        loaded, names = adapt(loaded, update, clip_sigma, str(adaptation)), update.classes
+    if not loaded.parameters.class_weights.any():
+        say("warning: the classifier is zero until a task adapts it, all classes are equal; give --adapt")
+    return loaded, names
+
+
 def predict_images(
     loaded: "Artifact",
     input: Path,
@@ -79,15 +110,9 @@ def predict_images(
     Where every image lies in a folder that has the name of a class, it is said how many are right.
     """
     from .. import registry
-    from ..adaptation import adapt
     from ..artifact import quantise_maps
-    from ..kernel_update import KernelUpdate
 
-    update = None if adaptation is None else KernelUpdate.load(adaptation)
-    model = loaded if update is None else adapt(loaded, update, clip_sigma, str(adaptation))
-    names = () if update is None else update.classes
-    if not model.parameters.class_weights.any():
-        say("warning: the classifier is zero until a task adapts it, all classes are equal; give --adapt")
+    model, names = adapted_model(loaded, adaptation, clip_sigma)
     images, values = images_for(loaded, input)
     score = _Score(images.names, names)
     drawn = _Drawing(picture, images, score)
@@ -105,7 +130,7 @@ def predict_images(
             pictures = results.skip(pictures)
         stack.enter_context(resumable(results))
         opened = stack.enter_context(registry.open(device, loaded, multipliers=multipliers, status=say))
-        if update is not None:
+        if adaptation is not None:
             opened.update(model.parameters)
         counter = stack.enter_context(progress("predicting", len(images.images), "images", not json))
         waiting: list[str] = []

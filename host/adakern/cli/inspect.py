@@ -12,7 +12,7 @@ from adakern_spec.network import REFERENCE
 from adakern_spec.networks import Shape, usual_length
 
 from .console import Json, Model, emit, say, show
-from .images import images_for
+from .images import Adaptation, ClipSigma, adapted_model, images_for, require_kernels
 from .records import (
     IdColumn,
     MaxLength,
@@ -43,6 +43,8 @@ def trace(
     records: Annotated[
         int, typer.Option(min=1, help="Sequences or images to trace at most.")
     ] = TRACED_RECORDS,
+    adapt: Adaptation = None,
+    clip_sigma: ClipSigma = False,
     unknown: Unknown = False,
     truncate: Truncate = False,
     max_length: MaxLength = None,
@@ -64,10 +66,12 @@ def trace(
         picture_format(picture)
     loaded = artifact.load(model)
     if isinstance(loaded.shape, AkmShape):
+        loaded, _ = adapted_model(loaded, adapt, clip_sigma)
         _, values = images_for(loaded, input)
         values = values[:records]
         report = run(loaded, values, np.full(len(values), values.shape[3]))
     else:
+        require_kernels(loaded, adapt)
         alphabet = alphabet_of(loaded)
         columns = Columns(sequence_column, structure_column, id_column)
         longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)

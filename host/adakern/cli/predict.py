@@ -11,7 +11,7 @@ from adakern_spec.akm import AkmShape
 from adakern_spec.errors import InputError
 
 from .console import Counter, DeviceUrl, Json, Model, Multipliers, emit, progress, say, show
-from .images import ClipSigma, predict_images
+from .images import Adaptation, ClipSigma, predict_images, require_kernels
 from .records import (
     IdColumn,
     MaxLength,
@@ -53,10 +53,7 @@ def predict(
     outputs: Annotated[
         bool, typer.Option("--outputs", help="JSON: also the encoder's own answer, per sequence or position.")
     ] = False,
-    adapt: Annotated[
-        Path | None,
-        typer.Option(help="Images: adapt first, to what adakern adapt wrote.", show_default=False),
-    ] = None,
+    adapt: Adaptation = None,
     clip_sigma: ClipSigma = False,
     unknown: Unknown = False,
     truncate: Truncate = False,
@@ -93,8 +90,7 @@ def predict(
             json=json,
         )
         return
-    if adapt is not None:
-        raise InputError("a scale prediction network has no kernels to adapt", "--adapt", "leave it out")
+    require_kernels(loaded, adapt)
     alphabet = alphabet_of(loaded)
     longest = min(max_length or loaded.shape.max_length, loaded.shape.max_length)
     columns = Columns(sequence_column, structure_column, id_column)

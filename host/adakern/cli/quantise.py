@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from adakern_spec.errors import InputError
 from adakern_spec.numbers import LENGTH_BITS
 
-from .console import Json, emit, progress, say, show
+from .console import Json, Threads, emit, progress, say, show
 from .images import ClipSigma, read_pixels
 from .meta import LEARNER
 from .records import IdColumn, MaxLength, SequenceColumn, StructureColumn, Truncate, Unknown, read
@@ -73,6 +74,7 @@ def quantize(
             show_default=False,
         ),
     ] = None,
+    threads: Threads = None,
     clip_sigma: ClipSigma = False,
     unknown: Unknown = False,
     truncate: Truncate = False,
@@ -87,6 +89,10 @@ def quantize(
     An encoder's scale prediction network, or a whole kernel modulation network.
     """
     source = _source(model)
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
     options: dict[str, Any] = {"clip_sigma": clip_sigma}
     if source.name == ENCODER:
         columns = (sequence_column, structure_column, id_column)
@@ -106,7 +112,8 @@ def quantize(
     from ..quantize import quantise
     from ..report.quantisation import QuantisationReport
 
-    with progress("quantising", epochs if method is Method.QAT else None, "epochs") as counter:
+    steps, unit = (epochs, "epochs") if method is Method.QAT else (None, "steps")
+    with progress("quantising", steps, unit) as counter:
         quantised = quantise(
             network,
             calibration,
@@ -140,8 +147,14 @@ def _source(path: Path) -> _Source:
     from ..training import maml
 
     if path.is_dir():
-        learner = path / LEARNER
-        return _Source(LEARNER, learner) if learner.exists() else _Source(ENCODER, path / ENCODER)
+        found = [_Source(file, path / file) for file in (LEARNER, ENCODER) if (path / file).exists()]
+        if not found:
+            raise InputError(
+                f"neither {ENCODER} nor {LEARNER} in this folder",
+                str(path),
+                "give what adakern train or meta-train finished, or a network's file",
+            )
+        return found[0]
     names = {maml.FORMAT: LEARNER, akm_network.FORMAT: NETWORK}
     return _Source(names.get(file_format(path) or "", ENCODER), path)
 
@@ -186,7 +199,11 @@ def _learner(
     # Their queries answer nothing here.
     shape = EpisodeShape(config.classes, queries=1)
     tasks = EpisodeSampler(images, shape, what="calibration images").sample(CALIBRATION_TASKS, (seed,))
-    adapted = [learner.adapt(support, tasks.support_labels)[0] for support in tasks.support]
+    adapted = []
+    with progress("adapting", len(tasks.support), "tasks") as counter:
+        for support in tasks.support:
+            adapted.append(learner.adapt(support, tasks.support_labels)[0])
+            counter(len(adapted))
     return learner.network, _calibration(images, count), adapted
 
 

@@ -70,7 +70,7 @@ def quantise(
     clip_sigma : an AKM network's widths above the built radius become the largest that fits; else ShapeError.
     adapted : networks adapted from the AKM network, whose kernels the device will be sent: their
         activations count for the formats too.
-    progress : called after each epoch with (done, all).
+    progress : called with (done, all) after each epoch, or step of an AKM network's quantisation.
 
     The input is signed if the data has negative values, else unsigned. The same arguments give the
     same artifact, byte for byte once saved. Raises ShapeError for what the hardware cannot hold
@@ -89,6 +89,7 @@ def quantise(
             max_length=max_length,
             clip_sigma=clip_sigma,
             adapted=adapted,
+            progress=progress,
         )
     source = unwrap(network, pool)
     kernel = checked_kernel(source.spn)

@@ -12,9 +12,10 @@ from adakern_spec.akm import AkmShape
 from adakern_spec.errors import InputError
 from adakern_spec.numbers import ACTIVATION_BITS, BIAS, Format
 
-from ..adaptation import round_classifier
+from ..adaptation import adapt, round_classifier
 from ..akm_parameters import AkmParameters, kernels_of
 from ..artifact import Artifact, quantise_maps
+from ..kernel_update import KernelUpdate
 from ..kernels import Border, Kernels, gates_of, largest_sigma
 from ..models.akm import AKMConv2d
 from ..models.akm_network import AkmNetwork
@@ -26,6 +27,10 @@ from .akm_layers import convs_of, float_layers, modulation, shape_of
 from .akm_measure import compare_layers, error_shares
 from .calibration import Calibration, calibrate, stage_formats
 from .export import integers_of
+from .tuning import Progress
+
+STEPS = 4
+"""What progress counts: formats, biases, layers compared, shares of the error."""
 
 
 def quantise_akm(
@@ -36,12 +41,14 @@ def quantise_akm(
     max_length: int | None = None,
     clip_sigma: bool = False,
     adapted: Sequence[AkmNetwork] = (),
+    progress: Progress | None = None,
 ) -> Artifact[AkmParameters]:
     """Integers, formats and report of a kernel modulation network; see `adakern.quantize.quantise`.
 
     The formats are those of least squared error over the calibration images, of ``network`` and of
     ``adapted``, networks adapted from it whose kernels the device will be sent. Biases are then corrected.
-    ``max_length`` is the images' unless given.
+    ``max_length`` is the images' unless given. The report is that of the first adapted network where the
+    classifier of ``network`` is zero, so that its logits say nothing.
     """
     images = calibration.maps
     wanted = (network.config.channels[0], network.config.height, network.config.length)
@@ -67,24 +74,35 @@ def quantise_akm(
                 layers, _ = float_layers(one, maps.double())
                 yield [maps.double(), *(layer.conv for layer in layers)]
 
+    tell = progress or (lambda done, total: None)
     fractions = calibrate(seen, formats)
+    tell(1, STEPS)
     parameters, fractions = _rounded(exact, shape, kernels, fractions)
     batches = [maps for maps, _ in calibration.batches()]
     parameters = _corrected(parameters, fractions, exact, batches)
-    report = QuantisationReport(
-        method="ptq",
-        weight_bits=weight_bits,
-        maps=len(images),
-        layers=compare_layers(parameters, fractions, exact, batches),
-        shares=error_shares(parameters, fractions, exact, batches),
-    )
-    return Artifact(
+    tell(2, STEPS)
+    artifact = Artifact(
         parameters=parameters,
         fractions=fractions,
         float_parameters={name: v.detach().numpy().copy() for name, v in network.state_dict().items()},
         network=network.config.to_json(),
-        report=report.to_json(),
     )
+    measured, follows = artifact, bool(adapted) and not parameters.class_weights.any()
+    if follows:
+        measured = adapt(artifact, KernelUpdate.of(adapted[0], with_head=True), clip_sigma=True)
+        exact = _in_double(adapted[0], clip_sigma=True)
+    layers = compare_layers(measured.parameters, measured.fractions, exact, batches)
+    tell(3, STEPS)
+    report = QuantisationReport(
+        method="ptq",
+        weight_bits=weight_bits,
+        maps=len(images),
+        layers=layers,
+        shares=error_shares(measured.parameters, measured.fractions, exact, batches),
+        adapted=follows,
+    )
+    tell(4, STEPS)
+    return replace(artifact, report=report.to_json())
 
 
 @torch.no_grad()

@@ -138,7 +138,7 @@ def _as_matplotlib(pixels: np.ndarray) -> np.ndarray:
 
 
 def draw_trace(report: TraceReport, path: Path) -> None:
-    """Write the picture of a trace: per layer the float map, the difference and a scatter, then the scales.
+    """Write the picture of a trace: per layer the float map, the difference and a scatter, then the answers.
 
     Maps are those of the channel with the most signal; the difference is float − integer, in units
     of the layer's last bit. The format follows the suffix of ``path``; written atomically.
@@ -146,14 +146,17 @@ def draw_trace(report: TraceReport, path: Path) -> None:
     stages = list(zip(report.layers, report.samples, strict=True))[:-1]
     figure = Figure(figsize=(13, 2.4 * (len(stages) + 1)), layout="constrained")
     grid = figure.subplots(len(stages) + 1, 3, squeeze=False, width_ratios=(2, 2, 1))
+    answer = report.layers[-1].name
+    # A sequence's map is drawn as wide as there is room, an image as it is.
+    aspect = "equal" if answer == "logit" else "auto"
     for (left, middle, right), (layer, sample) in zip(grid, stages, strict=False):
         channel = int(np.square(sample.floats).sum(axis=(1, 2)).argmax())
         exact = sample.floats[channel]
         error = (exact - sample.integers[channel]) * 2.0**layer.frac
         bound = max(float(np.abs(error).max()), 0.5)
-        figure.colorbar(left.imshow(exact, aspect="auto", cmap="viridis", interpolation="nearest"), ax=left)
+        figure.colorbar(left.imshow(exact, aspect=aspect, cmap="viridis", interpolation="nearest"), ax=left)
         image = middle.imshow(
-            error, aspect="auto", cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest"
+            error, aspect=aspect, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest"
         )
         figure.colorbar(image, ax=middle)
         left.set_title(f"{layer.name}: float, channel {channel}", fontsize=10, loc="left")
@@ -162,10 +165,9 @@ def draw_trace(report: TraceReport, path: Path) -> None:
         _scatter(right, sample.floats.ravel(), sample.integers.ravel(), f"SQNR {sqnr}")
     _draw_sqnr(grid[-1][0], report)
     _draw_layer_errors(grid[-1][1], report)
-    scales = report.samples[-1]
-    _scatter(
-        grid[-1][2], scales.floats, scales.integers, f"scales, max error {report.layers[-1].error_max:.4f}"
-    )
+    answers = report.samples[-1]
+    title = f"{answer}s, max error {report.layers[-1].error_max:.4f}"
+    _scatter(grid[-1][2], answers.floats, answers.integers, title)
     figure.suptitle(f"Float against integers: {report.maps} maps, pictures of the first")
     _save(figure, path)
 

@@ -24,6 +24,7 @@ class QuantisationReport:
     shares : per layer, its share of the final error: with e_i the mean squared error of the answers when
         layer i alone runs in integers (for a stage its weights, bias and output), e_i / Σ e. After
         quantisation-aware training the float network here is the fine-tuned one.
+    adapted : whether both networks were adapted to a task first, as where the classifier is zero until then
     """
 
     method: str
@@ -31,6 +32,7 @@ class QuantisationReport:
     maps: int
     layers: tuple[LayerComparison, ...]
     shares: tuple[float, ...]
+    adapted: bool = False
 
     @property
     def answer(self) -> str:
@@ -56,6 +58,7 @@ class QuantisationReport:
             "shares": list(self.shares),
             f"{self.answer}_error_max": self.error_max,
             f"{self.answer}_error_mean": self.error_mean,
+            "adapted": self.adapted,
         }
 
     @classmethod
@@ -67,12 +70,15 @@ class QuantisationReport:
             maps=values["maps"],
             layers=tuple(LayerComparison.from_json(layer) for layer in values["layers"]),
             shares=tuple(values["shares"]),
+            adapted=values.get("adapted", False),
         )
 
     def table(self) -> Table:
         """For the terminal."""
         table = layer_table(self.layers, extra={"share": [f"{share:.1%}" for share in self.shares]})
         table.title = f"{self.method.upper()}, {self.weight_bits}-bit weights, {self.maps} maps"
+        if self.adapted:
+            table.title += ", adapted to the first calibration task"
         table.caption = (
             f"share: of the squared error of the {self.answer}s\n"
             f"error of the {self.answer}s: max {self.error_max:.5f}, mean {self.error_mean:.5f}"
