@@ -98,7 +98,7 @@ def test_same_seed_same_weights_and_a_rerun_resumes(
     assert checkpoint.stat().st_mtime_ns == before, "nothing is trained twice"
     other = train(cli, labelled, config, tmp_path / "first", *options, "--learning-rate", 1e-4)
     assert other.status == 1
-    assert "holds a run with other settings" in other.error
+    assert "holds a run with learning_rate 0.005, not 0.0001" in other.error
 
 
 def test_stopped_training_says_how_to_go_on(

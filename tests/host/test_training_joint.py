@@ -106,14 +106,14 @@ def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("config", "records", "settings", "named"),
     [
-        (CONFIG, constructs(), TrainingSettings(epochs=4, batch_size=4, seed=5), "settings"),
-        (EncoderConfig(**{**CONFIG.to_json(), "head_width": 5}), constructs(), SETTINGS, "config"),
-        (CONFIG, constructs(seed=1), SETTINGS, "records"),
+        (CONFIG, constructs(), TrainingSettings(epochs=4, batch_size=4, seed=5), "epochs 3, not 4"),
+        (EncoderConfig(**{**CONFIG.to_json(), "head_width": 5}), constructs(), SETTINGS, "head_width 4, not 5"),
+        (CONFIG, constructs(seed=1), SETTINGS, "other records"),
     ],
 )
 def test_a_folder_with_another_run_is_refused(tmp_path, config, records, settings, named):
     train(CONFIG, constructs(), tmp_path, SETTINGS)
-    with pytest.raises(InputError, match=f"other {named}"):
+    with pytest.raises(InputError, match=f"a run with {named}; give the same again"):
         train(config, records, tmp_path, settings)
 
 
