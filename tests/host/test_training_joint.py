@@ -107,7 +107,12 @@ def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
     ("config", "records", "settings", "named"),
     [
         (CONFIG, constructs(), TrainingSettings(epochs=4, batch_size=4, seed=5), "epochs 3, not 4"),
-        (EncoderConfig(**{**CONFIG.to_json(), "head_width": 5}), constructs(), SETTINGS, "head_width 4, not 5"),
+        (
+            EncoderConfig(**{**CONFIG.to_json(), "head_width": 5}),
+            constructs(),
+            SETTINGS,
+            "head_width 4, not 5",
+        ),
         (CONFIG, constructs(seed=1), SETTINGS, "other records"),
     ],
 )
