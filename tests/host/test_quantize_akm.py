@@ -115,6 +115,23 @@ def test_biases_are_corrected():
         assert np.abs(mine - theirs).max() < step / 4
 
 
+@pytest.mark.parametrize("peak", [0.3, 0.51, 0.6, 0.8, 1.0])
+def test_a_channel_below_its_formats_unit_stays_weak(peak):
+    """The layer's other channels set the format; ``peak`` is the channel's highest value in its units."""
+    net, maps, weak = network(), images(80), 2
+    unit = 2.0 ** -quantise(net, calibration(maps)).fractions[2]
+    with torch.no_grad():
+        net.convs[1].r[weak], net.convs[1].s[weak] = 0, 9
+        factor = peak * unit / float(float_layers(net, maps)[0][1].smoothed[:, weak].max())
+        net.convs[1].weight[weak] *= factor
+        net.convs[1].bias[weak] *= factor
+    artifact = quantise(net, calibration(maps))
+    assert artifact.fractions[2] == -math.log2(unit)
+    integers = quantise_maps(maps.numpy(), artifact.input_format)
+    traced = AkmReference(artifact.parameters).run(list(integers), trace=True).layers
+    assert max(layers[1].smoothed[:, weak].mean() for layers in traced) < 1
+
+
 def test_shape_formats_and_float_parameters(tmp_path):
     net = network(per_channel=False)
     artifact = quantise(net, calibration(images(8)), weight_bits=4, max_length=99)

@@ -1,7 +1,7 @@
 """Post-training quantisation of a kernel modulation network."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -158,7 +158,9 @@ def _corrected(
 
     Layer by layer, each behind the corrected ones, then the classifier's: one Newton step on the mean
     behind the ReLU, whose slope in the bias is the gate times the share of active values (as in
-    `adakern.quantize.bias`; what the zero padding takes at the edges is left out).
+    `adakern.quantize.bias`; what the zero padding takes at the edges is left out). Of a channel hardly
+    above half a unit of its format so few values are active that their share is no slope: a step that ends
+    more than a unit off, and further than it began, is not made.
     """
     shape = parameters.shape
     inputs = Format(ACTIVATION_BITS, shape.input_signed, fractions[0])
@@ -167,25 +169,19 @@ def _corrected(
     gates = [gates_of(s) for s in modulation(network)[1]]
     biases = list(parameters.biases)
     for index, layer in enumerate(shape.layers):
-        weights, shift, kernels = (
-            parameters.weights[index],
-            parameters.shifts[index],
-            parameters.kernels(index),
-        )
         step = 2.0 ** -fractions[index + 1]
-        difference, active = np.zeros(layer.out_channels), np.zeros(layer.out_channels)
-        for x, (layers, _) in zip(integers, exact, strict=True):
-            y = smooth(conv_stage(x, weights, biases[index], shift, relu=False), kernels)
-            difference += (layers[index].smoothed.numpy() - y * step).sum(axis=(0, 2, 3))
-            active += (y > 0).sum(axis=(0, 2, 3))
-        moved = np.where(active > 0, difference / np.maximum(active * gates[index], 1e-9), 0)
-        accumulator = np.exp2(shift + fractions[index + 1])
-        biases[index] = biases[index] + np.rint(moved * accumulator).astype(np.int64)
+        wanted = _sums(layers[index].smoothed.numpy() / step for layers, _ in exact)
+        old = _smoothed(parameters, index, biases[index], integers)
+        lacking, active = wanted - _sums(old), _sums(y > 0 for y in old)
+        moved = np.where(active > 0, lacking / np.maximum(active * gates[index], 1e-9), 0)
+        bias = biases[index] + np.rint(moved * np.exp2(parameters.shifts[index])).astype(np.int64)
+        new = _smoothed(parameters, index, bias, integers)
+        values = sum(y[:, 0].size for y in new)
+        kept = np.abs(wanted - _sums(new)) <= np.maximum(np.abs(lacking), values)
+        biases[index] = np.where(kept, bias, biases[index])
         integers = [
-            downsample(
-                smooth(conv_stage(x, weights, biases[index], shift, relu=False), kernels), layer.downsample
-            )
-            for x in integers
+            downsample(np.where(kept[:, None, None], *pair), layer.downsample)
+            for pair in zip(new, old, strict=True)
         ]
     parameters = replace(parameters, biases=tuple(biases))
     reference = AkmReference(parameters)
@@ -193,3 +189,16 @@ def _corrected(
     maps = [image for batch in batches for image in quantise_maps(batch.numpy(), inputs)]
     off = (logits * 2.0 ** fractions[-1] - reference.run(maps).logits).mean(axis=0)
     return replace(parameters, class_biases=parameters.class_biases + np.rint(off).astype(np.int64))
+
+
+def _smoothed(
+    parameters: AkmParameters, index: int, bias: np.ndarray, batches: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """What a layer with another bias makes of each batch, not downsampled."""
+    weights, shift, kernels = parameters.weights[index], parameters.shifts[index], parameters.kernels(index)
+    return [smooth(conv_stage(x, weights, bias, shift, relu=False), kernels) for x in batches]
+
+
+def _sums(batches: Iterable[np.ndarray]) -> np.ndarray:
+    """Of each channel, over all batches [B, C, H, L], float64."""
+    return np.sum([batch.sum(axis=(0, 2, 3), dtype=np.float64) for batch in batches], axis=0)
