@@ -235,6 +235,39 @@ def test_a_result_that_waits_is_gone_with_a_restart():
     assert [a["logits"] for a in answers] == AkmReference(parameters).run([values]).logits.tolist()
 
 
+def test_a_restart_in_any_cycle_of_an_answer_leaves_the_next_map_its_own_numbers():
+    shape = AkmShape(1, 1, (AkmLayer(1, kernel=1),), 2, radius=1, max_length=4)
+    folds = layer_folds_for_interval(shape, 1)
+    latency = cycles.latency(shape, folds, 1)
+    parameters = AkmParameters.random(shape, np.random.default_rng(3))
+    maps = [np.full((1, 1, 1), value, np.uint8) for value in (250, 3)]
+    dut = AkmEngine(shape, folds)
+    bench = Bench(dut)
+    answers = []
+
+    async def drive(ctx):
+        await bench.send(ctx, dut.parameters, parameters.to_block())
+        await ctx.tick().repeat(SETTLED)
+        for wait in range(latency - 25, latency + 10):
+            await bench.send(ctx, dut.jobs, [1])
+            await bench.send(ctx, dut.pixels, [[250]])
+            await ctx.tick().repeat(wait)
+            ctx.set(dut.restart, 1)
+            await ctx.tick()
+            ctx.set(dut.restart, 0)
+            await bench.send(ctx, dut.jobs, [1])
+            await bench.send(ctx, dut.pixels, [[3]])
+            await bench.receive(ctx, dut.results, 1, into=answers)
+            await ctx.tick().repeat(3)
+            assert not ctx.get(dut.busy)
+
+    bench.add(drive)
+    bench.run()
+    logits = AkmReference(parameters).run(maps).logits[1].tolist()
+    expected = {"cycles": latency, "stalls": 0, "logits": logits}
+    assert [answer for answer in answers if answer != expected] == []
+
+
 def test_an_engine_wants_one_fold_and_one_kind_of_multiplier_per_layer():
     shape, folds = SWEEP[0]
     with pytest.raises(ShapeError, match="1 folds; give one for each of 3 layers"):

@@ -121,7 +121,8 @@ class Engine(wiring.Component):
             flow = exit_
         result = self._results(m, sequencer, flow, answers, meter, queue, sweeping)
         state = [*result, *self._admit(m, sequencer)]
-        with m.If(wave[-1]):
+        # With the meter, so that it counts no answer of before behind its own restart.
+        with m.If(wave[list(swept).index("meter")]):
             m.d.sync += [register.eq(0) for register in state]
 
     def _results(
