@@ -269,3 +269,20 @@ def test_bias_correction_brings_the_means_back(monkeypatch, spn):
         monkeypatch.setattr("adakern.quantize.correct_biases", lambda *_: None)
     assert distances[0] < 0.01
     assert distances[0] < distances[1] / 3
+
+
+@pytest.mark.parametrize("peak", [0.3, 0.51, 0.6, 0.8])
+def test_a_channel_below_its_formats_unit_stays_weak(spn, peak):
+    """The stage's other channels set the format; ``peak`` is the channel's highest value in its units."""
+    data, weak = calibration(count=64), 2
+    unit = 2.0 ** -quantise(spn, data, pool=POOL).fractions[1]
+    mask = (torch.arange(12) < data.lengths[:, None])[:, None, None]
+    with torch.no_grad():
+        factor = peak * unit / float((spn.convs[0](data.maps * mask) * mask)[:, weak].max())
+        spn.convs[0].weight[weak] *= factor
+        spn.convs[0].bias[weak] *= factor
+    artifact = quantise(spn, data, pool=POOL)
+    assert 2.0 ** -artifact.fractions[1] == unit
+    integers = quantise_maps(data.maps.numpy(), artifact.input_format)
+    first = run_spn(artifact.parameters, integers, data.lengths.numpy(), trace=True).stages[0]
+    assert first[:, weak].mean() < 1
