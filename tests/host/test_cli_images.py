@@ -272,6 +272,20 @@ def test_a_learner_is_quantised_with_what_it_adapts_to(cli, pictures, update, tm
     assert cli("quantize", run, "--data", few, "--out", out).status == 0
 
 
+@pytest.mark.parametrize(("scope", "modulated"), [("all", True), ("head", False)])
+def test_a_learner_whose_device_cannot_follow_is_quantised_with_a_warning(
+    cli, pictures, tmp_path, scope, modulated
+):
+    torch.manual_seed(0)
+    config = AkmNetworkConfig(**{**CONFIG.to_json(), "modulated": modulated})
+    path = tmp_path / "learner.safetensors"
+    MetaLearner(AkmNetwork(config), InnerLoop(scope=scope)).save(path)
+    outcome = cli("quantize", path, "--data", pictures, "--out", tmp_path / "out", "--json")
+    assert outcome.status == 0, outcome.err
+    assert "no update of a device carries what this learner adapts" in outcome.err
+    assert not json.loads(outcome.out)["adapted"]
+
+
 def saved(path: Path, **changes: Any) -> Path:
     fields = {"r": (np.full(4, 0.5), np.full(6, 0.5)), "s": (np.zeros(4), np.zeros(6))} | changes
     KernelUpdate(**{name: tuple(np.asarray(v, np.float32) for v in fields[name]) for name in fields}).save(

@@ -203,3 +203,9 @@ def test_a_plain_network_has_kernels_that_change_nothing():
     for length, height in zip(artifact.parameters.length_taps, artifact.parameters.height_taps, strict=True):
         assert length[:, 0].tolist() == height[:, 0].tolist() == [ONE]
         assert not length[:, 1:].any()
+
+
+def test_progress_counts_its_steps():
+    told = []
+    quantise(network(), calibration(images(4)), progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

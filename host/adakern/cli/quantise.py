@@ -195,6 +195,11 @@ def _learner(
 
     learner = MetaLearner.load(path)
     config = learner.network.config
+    if learner.loop.scope == "all" or not config.modulated:
+        say(
+            "warning: no update of a device carries what this learner adapts, so its classifier stays zero; "
+            "quantise what adakern adapt --network writes"
+        )
     images = read_pixels(data, config.to_json(), labelled=True)
     # Their queries answer nothing here.
     shape = EpisodeShape(config.classes, queries=1)

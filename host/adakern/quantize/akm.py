@@ -15,7 +15,7 @@ from adakern_spec.numbers import ACTIVATION_BITS, BIAS, Format
 from ..adaptation import adapt, round_classifier
 from ..akm_parameters import AkmParameters, kernels_of
 from ..artifact import Artifact, quantise_maps
-from ..kernel_update import KernelUpdate
+from ..kernel_update import KernelUpdate, digest_of_rest
 from ..kernels import Border, Kernels, gates_of, largest_sigma
 from ..models.akm import AKMConv2d
 from ..models.akm_network import AkmNetwork
@@ -48,7 +48,7 @@ def quantise_akm(
     The formats are those of least squared error over the calibration images, of ``network`` and of
     ``adapted``, networks adapted from it whose kernels the device will be sent. Biases are then corrected.
     ``max_length`` is the images' unless given. The report is that of the first adapted network where the
-    classifier of ``network`` is zero, so that its logits say nothing.
+    classifier of ``network`` is zero, so that its logits say nothing, and an update carries what was adapted.
     """
     images = calibration.maps
     wanted = (network.config.channels[0], network.config.height, network.config.length)
@@ -87,10 +87,14 @@ def quantise_akm(
         float_parameters={name: v.detach().numpy().copy() for name, v in network.state_dict().items()},
         network=network.config.to_json(),
     )
-    measured, follows = artifact, bool(adapted) and not parameters.class_weights.any()
-    if follows:
-        measured = adapt(artifact, KernelUpdate.of(adapted[0], with_head=True), clip_sigma=True)
-        exact = _in_double(adapted[0], clip_sigma=True)
+    measured, follows = artifact, False
+    if adapted and network.config.modulated and not parameters.class_weights.any():
+        update = KernelUpdate.of(adapted[0], with_head=True)
+        # Not if its convolutions were adapted too, which no update carries.
+        follows = update.network == digest_of_rest(artifact.float_parameters, with_head=True)
+        if follows:
+            measured = adapt(artifact, update, clip_sigma=True)
+            exact = _in_double(adapted[0], clip_sigma=True)
     layers = compare_layers(measured.parameters, measured.fractions, exact, batches)
     tell(3, STEPS)
     report = QuantisationReport(
