@@ -185,6 +185,11 @@ def learn(entry: dict[str, Any], family: str) -> dict[str, Any]:
     return weights
 
 
+def _what(sample: Sample) -> tuple[Design, bool]:
+    """What was synthesised: a design, and whether whole."""
+    return read_design(sample["design"]), sample["whole"]
+
+
 def main() -> None:
     """Sample, fit, write both files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -197,18 +202,19 @@ def main() -> None:
     for family, network in () if arguments.fit_only else ENGINES:
         if family != (arguments.family or family) or network != (arguments.network or network):
             continue
-        entry = result["families"].setdefault(family, {"board": BOARDS[family], "networks": {}})
-        networks = entry["networks"]
-        known = networks.get(network, {}).get("samples", [])
+        learned = result["families"].setdefault(family, {"board": BOARDS[family], "networks": {}})
+        networks = learned["networks"]
+        entry = networks.setdefault(network, {"samples": []})
+        known = entry["samples"]
         taken: list[Sample] = []
         wanted = [(design, True) for design in WHOLE[family, network]]
         wanted += [(design, False) for design in ENGINES[family, network]]
         for design, whole in wanted:
             taken.append(take(family, design, whole, known))
-            kept = taken + [sample for sample in known if sample not in taken]
-            networks[network] = {"samples": kept}
+            again = [_what(sample) for sample in taken]
+            entry["samples"] = taken + [sample for sample in known if _what(sample) not in again]
             save(SAMPLES, result)
-        networks[network]["samples"] = taken
+        entry["samples"] = taken
     weights = {family: learn(entry, family) for family, entry in result["families"].items()}
     for family, entry in result["families"].items():
         for network, learned in entry["networks"].items():
