@@ -27,6 +27,7 @@ from .footprint import Footprint, read_footprint
 from .hierarchy import Hierarchy
 from .prediction import best_folds, check_fit
 from .resources import Counts, count_cells
+from .rtlil_text import apart
 from .timing import Clock, Timing, read_clocks, read_timing
 from .toolchain import TOOLS, ToolError, Workshop, tool_version
 from .top import UartTop
@@ -173,6 +174,7 @@ def write_sources(board: Board, clocks: ClockGenerator, device: wiring.Component
         for name, content in plan.files.items()
         if name.endswith((".il", ".ys", family.constraints))
     }
+    files[f"{TOP}.il"] = apart(files[f"{TOP}.il"].decode()).encode()
     return Sources(board, round(clocks.pll.output), files)
 
 

@@ -11,7 +11,7 @@ from .blocks.hints import SYNTHESIS
 from .boards.board import Family
 from .cells import cell_models
 from .netlist import synthesise_netlist
-from .synthesis import to_rtlil
+from .rtlil_text import to_rtlil
 from .toolchain import ToolError, Workshop
 
 DEPTH = 4

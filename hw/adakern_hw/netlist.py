@@ -14,7 +14,7 @@ from .boards import find_board
 from .boards.board import FAMILIES, Family
 from .boards.layers import layer_rows
 from .engines.networks import make_engine
-from .synthesis import to_rtlil
+from .rtlil_text import to_rtlil
 from .toolchain import Workshop
 from .top import ByteTop
 

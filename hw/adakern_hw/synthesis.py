@@ -5,13 +5,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth import Signal, Value
-from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from .blocks.hints import SYNTHESIS
 from .hierarchy import SCOPE
 from .resources import Counts, count_cells
+from .rtlil_text import to_rtlil
 from .toolchain import Workshop
 
 COMMANDS = {"ecp5": "synth_ecp5", "ice40": "synth_ice40 -dsp"}
@@ -51,14 +50,3 @@ def synthesise(component: wiring.Component, family: str) -> Synthesis:
     generic = [name for name in types if name.startswith("$") and name != SCOPE]
     modules = count_cells(netlist, "top")
     return Synthesis(modules.pop(""), {name: generic.count(name) for name in set(generic)}, modules)
-
-
-def to_rtlil(component: wiring.Component, name: str) -> str:
-    """RTLIL of a component, without paths in it.
-
-    Every member of its signature is a port but the constant halves of streams that are always ready
-    or always valid.
-    """
-    values = (Value.cast(port) for _, _, port in component.signature.flatten(component))
-    ports = [value for value in values if isinstance(value, Signal)]
-    return rtlil.convert(component, name=name, ports=ports, emit_src=False)

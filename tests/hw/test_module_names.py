@@ -6,7 +6,7 @@ import pytest
 
 from adakern_hw.engines.crossing import EngineCrossing
 from adakern_hw.engines.networks import make_engine
-from adakern_hw.synthesis import to_rtlil
+from adakern_hw.rtlil_text import to_rtlil
 from adakern_hw.top import UartTop
 from adakern_spec.akm import AkmLayer, AkmShape, Downsample, layer_folds_for_interval
 from adakern_spec.network import SpnShape, folds_for_interval

@@ -18,7 +18,7 @@ from adakern_hw.blocks.scale import GlobalAverage
 from adakern_hw.blocks.sequencer import Sequencer
 from adakern_hw.blocks.smoother import GaussianSmoother
 from adakern_hw.engines.akm import akm_schedule
-from adakern_hw.synthesis import to_rtlil
+from adakern_hw.rtlil_text import to_rtlil
 from adakern_hw.toolchain import Workshop
 from adakern_spec import akm
 from adakern_spec.network import ConvShape, Fold
