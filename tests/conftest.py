@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 # The runner starts one worker per core; numerical libraries that each take all cores on top of that
 # spend their time waiting for each other. Set before any of them is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a runner in the background, or under nohup, has ignored is ignored by the processes that tests start
+# and then stop with just these signals.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 MAX_LENGTH = 60
 
