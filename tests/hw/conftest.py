@@ -2,6 +2,7 @@ import pytest
 from amaranth import Module, Mux, Signal
 from amaranth.hdl import Shape
 from amaranth.lib.memory import Memory
+from link_session import SESSIONS, Session
 
 from adakern_hw.blocks.ram import Ram
 
@@ -35,3 +36,9 @@ def pessimistic_memories(monkeypatch):
         return m
 
     monkeypatch.setattr(Ram, "elaborate", elaborate)
+
+
+@pytest.fixture(params=SESSIONS)
+def session(request):
+    """With the engine at the link's clock, and at one of its own, as fast or faster; with a smaller link."""
+    return Session(**SESSIONS[request.param])

@@ -1,10 +1,27 @@
-"""The whole link in simulation, with an engine that adds up what it gets."""
+"""The whole link in simulation, its engine a stub: maps, parameters, errors, time-outs."""
 
 import crc32c
 import pytest
+from link_session import (
+    BLOCK,
+    CLOCK,
+    CRC,
+    FOLDS,
+    IDENTITY,
+    JOB,
+    LINKS,
+    RESULT,
+    SESSIONS,
+    SHAPE,
+    SIZE,
+    STUCK,
+    TIMEOUT,
+    Session,
+    values_of,
+    word,
+)
 
-from adakern.device.packets import Deframer, Packet, Record, encode
-from adakern_hw.engines.crossing import ENGINE, EngineCrossing
+from adakern.device.packets import Deframer, Packet, encode
 from adakern_hw.top import ByteTop
 from adakern_sim.benches.byte_bench import ByteBench
 from adakern_sim.benches.stub_engine import StubEngine
@@ -12,127 +29,9 @@ from adakern_spec import protocol
 from adakern_spec.digest import GATEWARE_VERSION, spec_digest
 from adakern_spec.network import SpnShape, folds_for_interval
 from adakern_spec.parameters import block_size
-from adakern_spec.protocol import LINK, ErrorCode, Link, Request, Status
+from adakern_spec.protocol import ErrorCode, Request, Status
 
 pytestmark = pytest.mark.usefixtures("pessimistic_memories")
-
-SHAPE = SpnShape((2, 2, 2), height=3, max_length=20)
-FOLDS = folds_for_interval(SHAPE, 9)
-CLOCK = 12_345_678
-STUCK = 9
-"""Length of a map that the engine does not take; of the next length it gives no result."""
-
-TIMEOUT = 400
-LINKS = (LINK, Link(2, 128), Link(1, 128))
-SEQUENCES = 1 << protocol.SEQUENCE_BITS
-SIZE = block_size(SHAPE)
-BLOCK = bytes((7 * n + 3) % 256 for n in range(SIZE))
-CRC = crc32c.crc32c(BLOCK)
-
-JOB = Record(protocol.JOB_FIELDS)
-RESULT = Record(protocol.RESULT_FIELDS)
-IDENTITY = Record(protocol.IDENTITY_FIELDS)
-COUNTERS = Record(protocol.COUNTER_FIELDS)
-
-
-def word(value):
-    return value.to_bytes(4, "little")
-
-
-class Session:
-    """A host without any logic of its own: sends what it is told, remembers the sequence number."""
-
-    def __init__(self, epoch=0x1234, loaded=True, ratio=None, link=LINK, **engine):
-        engine = StubEngine(SHAPE, stuck_length=STUCK, **engine)
-        self.link = link
-        clocks = {}
-        if ratio is not None:
-            engine, clocks = EngineCrossing(engine), {ENGINE: ratio}
-        top = ByteTop(SHAPE, FOLDS, CLOCK, engine=engine, timeout_cycles=TIMEOUT, link=link)
-        self.bench = ByteBench(top, clocks)
-        self.deframer = Deframer()
-        self.sync(epoch)
-        if loaded:
-            assert self.ask(Request.PARAMETER_WRITE, word(0) + BLOCK).status == Status.OK
-            assert self.ask(Request.PARAMETER_COMMIT, word(CRC)).payload == word(CRC)
-
-    def frame(self, kind, payload=b"", sequence=None, epoch=None):
-        if sequence is None:
-            sequence, self.sequence = self.sequence, (self.sequence + 1) % SEQUENCES
-        return encode(Packet(kind, 0, self.epoch if epoch is None else epoch, sequence, payload))
-
-    def run(self, data=b"", cycles=0, quiet=250):
-        """Replies until nothing has come for ``quiet`` cycles after the data and ``cycles``."""
-        self.bench.send(data)
-        replies = list(self.deframer.feed(self.bench.run(len(data) + cycles)))
-        while came := self.bench.run(quiet):
-            replies += self.deframer.feed(came)
-        return replies
-
-    def collect(self, data, count):
-        """Replies until ``count`` have come."""
-        self.bench.send(data)
-        replies = []
-        deadline = self.bench.cycles + 5000
-        while len(replies) < count and self.bench.cycles < deadline:
-            replies += self.deframer.feed(self.bench.run(40))
-        return replies
-
-    def sync(self, epoch):
-        self.epoch, self.sequence = epoch, 1
-        (reply,) = self.run(encode(Packet(Request.SYNC, 0, epoch, 0, b"")))
-        assert reply == Packet(Request.SYNC | protocol.REPLY, Status.OK, epoch, 0, b"")
-
-    def ask(self, kind, payload=b""):
-        """The one reply to a request."""
-        sequence = self.sequence
-        (reply,) = self.collect(self.frame(kind, payload), 1)
-        assert (reply.type, reply.epoch, reply.sequence) == (kind | protocol.REPLY, self.epoch, sequence)
-        return reply
-
-    def refused(self, kind, payload=b""):
-        reply = self.ask(kind, payload)
-        assert reply.status == Status.ERROR
-        assert len(reply.payload) == 1
-        return reply.payload[0]
-
-    def run_in_windows(self, frames, quiet=250):
-        """Replies to frames that are sent as many at once as the link takes."""
-        size = self.link.window
-        groups = [frames[first : first + size] for first in range(0, len(frames), size)]
-        return [reply for group in groups for reply in self.run(b"".join(group), quiet=quiet)]
-
-    def counters(self):
-        return COUNTERS.unpack(self.ask(Request.COUNTERS).payload)
-
-    def loaded(self):
-        """CRC and sum of the parameters that a map runs with."""
-        result = RESULT.unpack(self.run_in_windows(self.map(77, values_of(1)))[-1].payload)
-        return result["parameter_crc"], result["kernel_height"]
-
-    def map(self, number, values):
-        """Frames of a whole map of SHAPE."""
-        length = len(values) // SHAPE.map_bytes(1)
-        return [self.frame(Request.JOB, JOB.pack(number, length)), self.frame(Request.DATA, values)]
-
-
-def values_of(length, seed=1):
-    return bytes((seed * 31 + 17 * n) % 256 for n in range(SHAPE.map_bytes(length)))
-
-
-SESSIONS = {
-    "together": {},
-    "same-clock": {"ratio": 1.0},
-    "engine-faster": {"ratio": 2.7},
-    "window-2": {"link": LINKS[1]},
-    "window-1": {"link": LINKS[2]},
-}
-
-
-@pytest.fixture(params=SESSIONS)
-def session(request):
-    """With the engine at the link's clock, and at one of its own, as fast or faster; with a smaller link."""
-    return Session(**SESSIONS[request.param])
 
 
 @pytest.mark.parametrize("link", LINKS, ids=str)
@@ -345,115 +244,6 @@ def test_time_out_does_not_disturb_a_read_of_the_parameters(session):
     first = min(replies)
     assert replies[first + 1].payload == bytes([ErrorCode.TIMEOUT])
     assert [replies[first + 2 + n].payload for n in range(6)] == [BLOCK[n : n + 64] for n in range(6)]
-
-
-@pytest.mark.parametrize("session", list(SESSIONS)[:4], indirect=True)
-def test_repeated_request_is_answered_again_and_not_executed_again(session):
-    values = values_of(2)
-    job, data = session.map(5, values)
-    first = session.run(job + data)
-    again = session.run(data + job + data)
-    assert again.count(first[1]) == 2
-    assert again.count(first[0]) == 1
-    counters = session.counters()
-    assert counters["maps"] == 1
-    assert counters["frames_repeated"] == 3
-    result = RESULT.unpack(first[1].payload)
-    assert result["scale_length"] == 1
-
-
-def test_repeated_request_without_an_answer_yet_is_busy():
-    session = Session(delay=350)
-    job, data = session.map(5, values_of(2))
-    replies = session.run(job + data + data, 300)
-    assert [reply.status for reply in replies] == [Status.OK, Status.BUSY, Status.OK]
-    assert replies[1].payload == b""
-    assert replies[1].sequence == replies[2].sequence
-    assert RESULT.unpack(replies[2].payload)["job"] == 5
-
-
-@pytest.mark.parametrize("session", list(SESSIONS)[:3], indirect=True)
-def test_requests_out_of_order_execute_in_order(session):
-    values = values_of(4)
-    frames = [session.frame(Request.JOB, JOB.pack(6, 4))]
-    frames += [session.frame(Request.DATA, values[n : n + 4]) for n in range(0, 24, 4)]
-    order = [3, 6, 1, 0, 5, 2, 4]
-    assert session.run(b"".join(frames[n] for n in order[:3])) == []
-    replies = session.run(b"".join(frames[n] for n in order[3:]))
-    assert len(replies) == len(frames)
-    (result,) = (RESULT.unpack(reply.payload) for reply in replies if reply.payload)
-    assert result["scale_height"] == sum(values) % 65536
-
-
-def test_outside_the_window_is_dropped(session):
-    start = session.sequence
-    for offset in (session.link.window, 256, SEQUENCES - session.link.window - 1):
-        sequence = (start + offset) % SEQUENCES
-        assert session.run(session.frame(Request.IDENTITY, sequence=sequence)) == []
-    assert session.counters()["frames_stale"] == 3
-
-
-def test_slot_with_an_open_result_is_not_given_away():
-    """A host that breaks the window's rule while a result is due must not destroy it."""
-    session = Session(delay=380)
-    job, data = session.map(5, values_of(2))
-    later = [session.frame(Request.COUNTERS) for _ in range(protocol.WINDOW)]
-    replies = session.run(job + data + b"".join(later), 400)
-    result = next(reply for reply in replies if reply.type == Request.DATA | protocol.REPLY)
-    assert RESULT.unpack(result.payload)["job"] == 5
-    assert len(replies) == 2 + protocol.WINDOW - 1
-
-
-def test_other_epochs_are_dropped(session):
-    stale = session.frame(Request.IDENTITY, sequence=session.sequence, epoch=0x1235)
-    none = session.frame(Request.IDENTITY, sequence=session.sequence, epoch=protocol.NO_EPOCH)
-    reply = session.frame(Request.IDENTITY | protocol.REPLY, sequence=session.sequence)
-    assert session.run(stale + none + reply) == []
-    assert session.counters()["frames_stale"] == 3
-
-
-def test_before_any_sync_nothing_is_answered():
-    bench = ByteBench(ByteTop(SHAPE, FOLDS, CLOCK, engine=StubEngine(SHAPE)))
-    for epoch in (protocol.NO_EPOCH, 1):
-        bench.send(encode(Packet(Request.IDENTITY, 0, epoch, 0, b"")))
-    bench.send(encode(Packet(Request.SYNC, 0, protocol.NO_EPOCH, 0, b"")))
-    bench.send(encode(Packet(Request.SYNC, 0, 5, 1, b"")))
-    bench.send(encode(Packet(Request.SYNC, 0, 5, 0, b"x")))
-    assert bench.run(400) == b""
-
-
-def test_sync_in_mid_job_starts_afresh_and_keeps_the_parameters(session):
-    session.ask(Request.JOB, JOB.pack(1, 4))
-    session.ask(Request.DATA, values_of(4)[:5])
-    session.sync(0x4321)
-    assert session.refused(Request.DATA, b"x") == ErrorCode.NO_JOB
-    values = values_of(3)
-    result = RESULT.unpack(session.run(b"".join(session.map(2, values)))[-1].payload)
-    assert (result["job"], result["scale_height"], result["scale_length"]) == (2, sum(values) % 65536, 1)
-    assert (result["parameter_crc"], result["kernel_height"]) == (CRC, sum(BLOCK) % 65536)
-
-
-def test_repeated_sync_resets_nothing(session):
-    session.ask(Request.JOB, JOB.pack(1, 1))
-    (reply,) = session.run(encode(Packet(Request.SYNC, 0, session.epoch, 0, b"")))
-    assert reply == Packet(Request.SYNC | protocol.REPLY, Status.OK, session.epoch, 0, b"")
-    assert RESULT.unpack(session.ask(Request.DATA, values_of(1)).payload)["job"] == 1
-
-
-def test_delayed_copy_of_the_last_sync_is_dropped(session):
-    session.sync(0x4321)
-    assert session.run(encode(Packet(Request.SYNC, 0, 0x1234, 0, b""))) == []
-    assert session.counters()["frames_stale"] == 1
-
-
-def test_counters_count_bad_frames(session):
-    before = session.counters()
-    session.run(b"\x00garbage\x00" + session.frame(Request.IDENTITY)[:-3] + b"\x00")
-    session.sequence -= 1
-    after = session.counters()
-    assert after["frames_bad"] - before["frames_bad"] == 2
-    assert after["frames_good"] - before["frames_good"] == 1
-    assert before["cycles"] < after["cycles"] <= session.bench.cycles
 
 
 def test_maps_stream_without_a_stall():
